@@ -1,5 +1,7 @@
 """The test of the masks: its false alarms, its power, and its alarm on the path that users run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,22 @@ from torch import nn
 
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
-from quintain.federated import FederatedConfig, hidden, partition, require_hidden, secure_sum, simulate
+from quintain.federated import (
+    FederatedConfig,
+    attack_masks,
+    hidden,
+    partition,
+    require_hidden,
+    secure_sum,
+    simulate,
+)
 from quintain.federated.secagg import client_keys, client_masked, client_shares, masks
+from quintain.federated.secagg.client_states import RoundContext
 from quintain.federated.secagg.encoding import WORD_DTYPE
+from quintain.federated.secagg.messages import MessageType, from_server
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES
 from quintain.federated.secagg.secret import Secret
+from quintain.federated.secagg.shamir import SHARE_BYTES
 from quintain.training import Recipe
 from tests.federated.test_simulation import blobs, linear
 
@@ -182,6 +196,116 @@ def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch
     plant(monkeypatch, again)
     with pytest.raises(MechanismError, match="words of what is left repeat another"):
         run(wide())
+
+
+def sending(monkeypatch, kind, change):
+    """Let the first site change the body of a message of this type, and sign what comes out."""
+    true = RoundContext.reply
+
+    def reply(self, message_type, body, transcript_hash, *, root=None):
+        if message_type is kind and self.index == 0:
+            body = change(bytes(body))
+        return true(self, message_type, body, transcript_hash, root=root)
+
+    monkeypatch.setattr(RoundContext, "reply", reply)
+
+
+def false_shares(body):
+    """Each share with its lowest bit the other way."""
+    return bytes(
+        byte ^ (1 if place % SHARE_BYTES == SHARE_BYTES - 1 else 0) for place, byte in enumerate(body)
+    )
+
+
+def test_a_site_that_reveals_false_shares_does_not_blind_the_attack(monkeypatch):
+    """Without pair masks every self mask that is opened lays its vector open."""
+    sending(monkeypatch, MessageType.UNMASK, false_shares)
+    assert run(linear()) == [True]
+    monkeypatch.setattr(masks, "pair_streams", lambda *_args, **_settings: [])
+    with pytest.raises(MechanismError, match=r"gives away the vector of 'hospital-1'.* words come out right"):
+        run(linear())
+
+
+@pytest.mark.parametrize(
+    "kind", [MessageType.KEYS, MessageType.SHARES, MessageType.MASKED, MessageType.UNMASK]
+)
+def test_a_malformed_message_of_one_site_leaves_the_sum_of_the_others(kind, monkeypatch):
+    sending(monkeypatch, kind, lambda body: body[:-4])
+    rounds = []
+    simulate(
+        partition(blobs(), 5, min_examples=10, min_per_class=1).sites,
+        linear(),
+        FederatedConfig(1, Recipe(epochs=1)),
+        on_round=lambda facts, _: rounds.append(facts),
+    )
+    (only,) = rounds
+    assert only.simulated.exact
+    assert set(only.refused) == {"hospital-1"}
+    assert only.dropped == (() if kind is MessageType.UNMASK else ("hospital-1",))
+
+
+def with_message(view, kind, change, *, first):
+    """The view with another message of site-1 of this type, before its own or after all."""
+    own = next(one for one in view.received if one.site == 1 and one.type is kind)
+    another = replace(own, data=change(own.data))
+    received = list(view.received)
+    received.insert(received.index(own) if first else len(received), another)
+    return replace(view, received=tuple(received))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_every_vector_of_a_site_is_attacked(first):
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(4)}
+    result = secure_sum(given)
+    words = {name: result.encoding.quantize(vector) for name, vector in given.items()}
+    start = len(from_server(MessageType.OFFER, bytes(16), b""))
+
+    def bare(data):
+        return data[:start] + words["site-1"].tobytes() + data[-SIGNATURE_BYTES:]
+
+    view = with_message(result.server_view, MessageType.MASKED, bare, first=first)
+    assert [name for name, _ in view.all_masked_vectors].count("site-1") == 2
+    assert view.num_masked_vectors == 4
+    with pytest.raises(MechanismError, match="gives away the vector of 'site-1': 60 of 60 words"):
+        require_hidden(view, words)
+    # the very message twice is as hidden as once
+    require_hidden(
+        with_message(result.server_view, MessageType.MASKED, lambda data: data, first=first), words
+    )
+
+
+@pytest.mark.parametrize("kind", [MessageType.SHARES, MessageType.MASKED, MessageType.UNMASK])
+@pytest.mark.parametrize("first", [True, False])
+def test_malformed_messages_change_nothing_of_what_is_attacked(kind, first):
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(4)}
+    result = secure_sum(given, dropouts={"site-3": "late"})
+    before = result.server_view
+    after = with_message(before, kind, lambda data: data[:40] + data[-SIGNATURE_BYTES:], first=first)
+    assert (after.shares, after.commitments, after.keys) == (before.shares, before.commitments, before.keys)
+    for name, vector in before.masked_vectors.items():
+        assert np.array_equal(after.masked_vectors[name], vector)
+        assert (
+            attack_masks(after, name).remaining_masks
+            == attack_masks(before, name).remaining_masks
+            == (("self",) if name == "site-3" else tuple(n for n in list(given)[:3] if n != name))
+        )
+    require_hidden(after, {name: result.encoding.quantize(vector) for name, vector in given.items()})
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_answers_of_a_site_the_true_shares_are_put_together(first):
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(4)}
+    result = secure_sum(given, dropouts={"site-3": "late"})
+    start = len(from_server(MessageType.OFFER, bytes(16), b""))
+
+    def false(data):
+        return data[:start] + false_shares(data[start:-SIGNATURE_BYTES]) + data[-SIGNATURE_BYTES:]
+
+    view = with_message(result.server_view, MessageType.UNMASK, false, first=first)
+    for name in view.masked_vectors:
+        guess, expected = attack_masks(view, name), attack_masks(result.server_view, name)
+        assert guess.remaining_masks == expected.remaining_masks
+        assert np.array_equal(guess.encoded, expected.encoded)
 
 
 def test_an_abandoned_round_is_attacked_as_well(monkeypatch):

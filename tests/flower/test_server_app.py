@@ -208,6 +208,20 @@ def test_if_all_rounds_are_abandoned_there_is_no_model_and_the_reason_is_told(fi
     assert not settings.model.exists()
 
 
+def test_no_site_is_waited_for_where_proven_cheats_leave_too_few_for_any_sum(files, app, monkeypatch):
+    settings = ServerSettings.load(files.folder / "server.toml")
+    server = settings.server()
+    server.state = replace(server.state, cheaters=dict.fromkeys(list(files.sites)[:2], "proven"))
+    server._save()
+    # the third site is away for good
+    monkeypatch.setattr(InProcessGrid, "get_node_ids", lambda self: pytest.fail("it looked for sites"))
+    lines = []
+    with pytest.raises(ProtocolError, match=r"all 3 rounds were abandoned.* no site was asked to train: "):
+        run_deployment(Grid(app), settings, lines.append)
+    assert [line.split(":")[0] for line in lines] == [f"round {number} of 3" for number in (1, 2, 3)]
+    assert all("no site was asked to train: without site-1, site-2" in line for line in lines)
+
+
 def test_the_settings_come_from_the_run_or_the_environment_and_are_missed_by_name(monkeypatch, tmp_path):
     def context(**config):
         return Context(1, 1, {}, RecordDict(), config)

@@ -44,27 +44,28 @@ def require_hidden(
         MechanismError: If a sign is rarer than chance allows.
         SettingError: If the truth lacks a site that sent a masked vector.
 
-    Guarantee: a false alarm in one call with probability at most 1e-9, by a union over sites, guesses and
-    signs, half of it for words that come out right. Power, with five sites: it always notices 4 words in the
+    Guarantee: a false alarm in one call with probability at most 1e-9, by a union over vectors, guesses and
+    signs, half of it for words that come out right; sites that reveal false shares or send malformed messages
+    take nothing from the attack on the others. Power, with five vectors: it always notices 4 words in the
     clear among up to 10 million (2 among 40,000), and from 45 words on the lowest bit without a mask, masks
     that reach only the 27 lowest bits or leave out any low ones, and one word for all masks; from 2^15 + 10
     words on a stream that starts again after 2^15. A bit that is set with probability 0.6 is missed with
     probability below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look
     uniform and are not secret, masks that serve two sites or two rounds and were not revealed, a stream that
-    starts again beyond the end of the vector, and what leaks outside of the vectors.
+    starts again beyond the end of the vector, and what leaks outside of vectors of the agreed length.
     """
     check_types(ServerView, view=view)
     check_types(Mapping, truth=truth)
-    suspects = tuple(view.masked_vectors)
-    missing = set(suspects) - set(truth)
+    suspects = view.all_masked_vectors
+    missing = {site for site, _ in suspects} - set(truth)
     if missing:
         raise SettingError(
             f"truth lacks {', '.join(sorted(missing))}; expected the own words of every site that sent a "
             "masked vector"
         )
     attacker = MaskAttacker(view, earlier_views)
-    for site in suspects:
-        for guess in (view.masked_vectors[site], attacker.attack(site).encoded):
+    for site, vector in suspects:
+        for guess in (vector, attacker.attack(site, vector).encoded):
             left = guess - truth[site]
             for sign, chance, share in _signs(left, FALSE_ALARM / (2 * len(suspects))):
                 if chance < FALSE_ALARM * share / (2 * len(suspects)):

@@ -71,6 +71,11 @@ class Server:
         """Whether all rounds are done."""
         return len(self.state.reports) >= self.plan.config.rounds
 
+    @property
+    def admitted(self) -> list[int]:
+        """The sites that are not proven to have cheated, by the roster's indices."""
+        return [site for site, name in enumerate(self.plan.roster.names) if name not in self.state.cheaters]
+
     def run(
         self, transport: Transport, on_round: Callable[[ServerReport], None] | None = None
     ) -> tuple[ServerReport, ...]:
@@ -86,11 +91,9 @@ class Server:
 
         Where those that have cheated leave too few sites for any sum, none is asked to train.
         """
-        policy = self._open_round()
-        names = self.plan.roster.names
-        admitted = [site for site, name in enumerate(names) if name not in self.state.cheaters]
-        if self.state.cheaters and (shortage := self.aggregation.shortage(policy, admitted)):
-            return self._finish(self._abandoned(self._too_few(shortage), (), 0.0))
+        policy, admitted = self._open_round(), self.admitted
+        if too_few := self.too_few(policy):
+            return self._finish(self._abandoned(too_few, (), 0.0))
         task = RoundTask(
             round_id=policy.round_id,
             index=len(self.state.reports),
@@ -119,8 +122,13 @@ class Server:
         self._save()
         return report
 
-    def _too_few(self, shortage: str) -> str:
-        """Say that no round can come to a sum any more without those that have cheated, and what to do."""
+    def too_few(self, policy: Policy) -> str:
+        """Say why no round can come to a sum any more without those that have cheated, and what to do.
+
+        Nothing if some can.
+        """
+        if not self.state.cheaters or not (shortage := self.aggregation.shortage(policy, self.admitted)):
+            return ""
         names = ", ".join(self.state.cheaters)
         return (
             f"no site was asked to train: without {names}, proven to have cheated, {shortage}. Agree on a "

@@ -16,7 +16,8 @@ from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
-from quintain.federated.secagg.shamir import interpolate
+from quintain.federated.secagg.shamir import combine, lagrange_weights
+from quintain.federated.secagg.share_messages import DealtShares
 from quintain.federated.view import ServerView
 
 
@@ -57,35 +58,41 @@ class MaskAttacker:
     def __init__(self, view: ServerView, earlier_views: Sequence[ServerView] = ()) -> None:
         check_types(ServerView, view=view)
         self._view = view
-        self._masked, self._keys, self._sharing, self._link = (
-            view.masked_vectors,
-            view.keys,
-            view.sharers,
-            view.transcript_hash,
-        )
+        self._keys, self._sharing, self._link = view.keys, view.sharers, view.transcript_hash
         self._graph = view.graph
+        rebuilt = _rebuilt(view)
         known = {
             secret
-            for seen in (*earlier_views, view)
-            for secret in _reconstructed(seen, set(seen.sharers)).values()
+            for secrets in (rebuilt, *map(_rebuilt, earlier_views))
+            for of_site in secrets.values()
+            for secret in of_site
         }
-        self._seeds = _opened_seeds(view, known) | _reconstructed(view, set(view.survivors))
+        # a commitment tells the seed from all else that its shares may give
+        self._seeds = {site: rebuilt[site][0] for site in view.survivors if site in rebuilt}
+        self._seeds |= _opened_seeds(view, known)
         self._private = {x25519_public(secret): secret for secret in known}
 
-    def attack(self, site: str) -> UnmaskingAttempt:
+    def attack(self, site: str, vector: EncodedVector | None = None) -> UnmaskingAttempt:
         """Remove every mask of one site's vector that can be removed.
+
+        Args:
+            site: Its name.
+            vector: (num_words,) one of its masked vectors; None for the first.
 
         Raises:
             SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
         """
         roster = self._view.policy.roster
         own = roster.index(site)
-        if site not in self._masked:
-            raise SettingError(
-                f"the server saw no masked vector of {site!r}; attack one of "
-                f"{', '.join(self._masked) or 'another round'}"
-            )
-        encoded = self._masked[site].astype(WORD_DTYPE, copy=True)
+        if vector is None:
+            masked = self._view.masked_vectors
+            if site not in masked:
+                raise SettingError(
+                    f"the server saw no masked vector of {site!r}; attack one of "
+                    f"{', '.join(masked) or 'another round'}"
+                )
+            vector = masked[site]
+        encoded = vector.astype(WORD_DTYPE, copy=True)
         unknown = []
         if own in self._seeds:
             masks.add_self_mask(encoded, self._seeds[own], self._link, own, remove=True)
@@ -130,16 +137,40 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
     }
 
 
-def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
-    """Return the secrets with enough revealed shares, by site.
+def _rebuilt(view: ServerView) -> dict[int, list[bytes]]:
+    """Return the secrets of each site of which enough shares were revealed, its self-mask seed first.
 
-    Of a survivor this is the self-mask seed, of any other site the mask key.
+    A site may reveal false shares, which would spoil what they are put together with. So shares are told
+    apart by the hashes that their dealer signed: those of its seed, those of its mask key, and others, which
+    are tried among themselves.
     """
-    seeds = {}
-    threshold = view.graph.threshold
-    for site, shares in (view.shares if sites else {}).items():
-        if site in sites and len(shares) >= threshold:
-            secret = interpolate(dict(sorted(shares.items())[:threshold]))
-            if secret < 1 << (8 * KEY_BYTES):
-                seeds[site] = secret.to_bytes(KEY_BYTES, "big")
-    return seeds
+    dealt, key_list_hash, threshold = view.dealt_shares, view.key_list_hash, view.graph.threshold
+    shares: dict[tuple[int, int], dict[int, int]] = {}
+    for dealer, holder, value in view.revealed_shares:
+        kind = _kind_of_share(dealt.get(dealer), key_list_hash, dealer, holder, value)
+        shares.setdefault((dealer, kind), {}).setdefault(holder + 1, value)
+    weights: dict[tuple[int, ...], dict[int, int]] = {}
+    rebuilt: dict[int, list[bytes]] = {}
+    for (dealer, _), by_point in sorted(shares.items()):
+        points = tuple(sorted(by_point)[:threshold])
+        if len(points) < threshold:
+            continue
+        if points not in weights:
+            weights[points] = lagrange_weights(points)
+        secret = combine(weights[points], by_point)
+        if secret < 1 << (8 * KEY_BYTES):
+            rebuilt.setdefault(dealer, []).append(secret.to_bytes(KEY_BYTES, "big"))
+    return rebuilt
+
+
+def _kind_of_share(
+    dealt: DealtShares | None, key_list_hash: bytes, dealer: int, holder: int, value: int
+) -> int:
+    """Say which signed hash a share has: 0 for that of the seed, 1 for that of the mask key, 2 for none."""
+    if dealt is None:
+        return 2
+    hashes = dealt.hashes(holder)
+    for kind, (label, signed) in enumerate((("seed share", hashes.seed), ("key share", hashes.key))):
+        if dealing.share_hash(label, key_list_hash, dealer, holder, value) == signed:
+            return kind
+    return 2

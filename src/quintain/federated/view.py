@@ -1,8 +1,10 @@
 """What the server saw in a round, kept so that it can be attacked and counted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import transcript
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.key_list import keys_by_peer, shared_part
@@ -22,7 +24,10 @@ from quintain.federated.secagg.messages import (
     site_body,
 )
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.share_messages import parse_shares
+from quintain.federated.secagg.share_messages import DealtShares, parse_shares
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,9 @@ class RecordedMessage:
 @dataclass(frozen=True, slots=True)
 class ServerView:
     """Everything that the server saw in a round, which is all that an attack by the server may use.
+
+    Messages of sites whose layout is wrong stand in the record, and nothing is read out of them. Of several
+    from one site the first counts, as it does for the server.
 
     Args:
         policy: The terms.
@@ -63,16 +71,24 @@ class ServerView:
         return dict(zip(names, sizes, strict=True))
 
     @property
-    def masked_vectors(self) -> dict[str, EncodedVector]:
-        """The masked vectors (num_words,) by site, as far as they were kept.
+    def all_masked_vectors(self) -> tuple[tuple[str, EncodedVector], ...]:
+        """Every masked vector (num_words,) with its site, as far as they were kept, in order of arrival.
 
-        The server never sees a vector in another form.
+        Also those that the server refused, such as a second one of a site. It never sees a vector in another
+        form.
         """
         names, length = self.policy.roster.names, self.policy.encoding.num_words
-        return {
-            names[letter.site]: parse_vector(masked_body(letter.data), length)
-            for letter in self._kept(MessageType.MASKED)
-        }
+        return tuple(
+            (names[site], vector)
+            for site, vector in self._read(
+                MessageType.MASKED, lambda letter: parse_vector(masked_body(letter.data), length)
+            )
+        )
+
+    @property
+    def masked_vectors(self) -> dict[str, EncodedVector]:
+        """The masked vectors (num_words,) by site, as far as they were kept."""
+        return _first_of_each(self.all_masked_vectors)
 
     @property
     def num_masked_vectors(self) -> int:
@@ -96,11 +112,15 @@ class ServerView:
             entries = parse_key_list(server_body(listed.data), self._num_sites)
             return {i: entry.keys for i, entry in entries.items()}
         members = set(parse_set(server_body(listed.data)[: set_bytes(self._num_sites)], self._num_sites))
-        return {
-            i: keys_by_peer(self.graph, i, parse_keys(body, i, self._num_sites, sparse.degree))
-            for i, body in self._received(MessageType.KEYS)
-            if i in members
-        }
+        sent = _first_of_each(
+            self._read(
+                MessageType.KEYS,
+                lambda letter: parse_keys(
+                    site_body(letter.data), letter.site, self._num_sites, sparse.degree
+                ),
+            )
+        )
+        return {i: keys_by_peer(self.graph, i, keys) for i, keys in sent.items() if i in members}
 
     @property
     def graph(self) -> MaskGraph:
@@ -147,23 +167,37 @@ class ServerView:
         )
 
     @property
+    def dealt_shares(self) -> dict[int, DealtShares]:
+        """What each sharing site signed of the shares that it dealt, by index."""
+        sharing = set(self.sharers)
+        sent = _first_of_each(
+            self._read(
+                MessageType.SHARES, lambda letter: parse_shares(site_body(letter.data), self._num_sites)
+            )
+        )
+        return {i: dealt for i, dealt in sent.items() if i in sharing}
+
+    @property
     def commitments(self) -> dict[int, bytes]:
         """The hash by which each sharing site committed to its self-mask seed, by index."""
-        sharing = set(self.sharers)
-        return {
-            i: parse_shares(body, self._num_sites).commitment
-            for i, body in self._received(MessageType.SHARES)
-            if i in sharing
-        }
+        return {i: dealt.commitment for i, dealt in self.dealt_shares.items()}
+
+    @property
+    def revealed_shares(self) -> tuple[tuple[int, int, int], ...]:
+        """Every share that was revealed, true or not: whose secret it is of, by which site, its value."""
+        sharers, graph = self.sharers, self.graph
+        answers = self._read(
+            MessageType.UNMASK,
+            lambda letter: parse_unmask(site_body(letter.data), graph.near(letter.site, sharers)),
+        )
+        return tuple((owner, giver, value) for giver, answer in answers for owner, value in answer.items())
 
     @property
     def shares(self) -> dict[int, dict[int, int]]:
         """The shares that sites revealed, by the site that they are of and the point that they stand at."""
-        sharers, graph = self.sharers, self.graph
-        shares: dict[int, dict[int, int]] = {i: {} for i in sharers}
-        for giver, body in self._received(MessageType.UNMASK):
-            for owner, value in parse_unmask(body, graph.near(giver, sharers)).items():
-                shares[owner][giver + 1] = value
+        shares: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
+        for owner, giver, value in self.revealed_shares:
+            shares[owner].setdefault(giver + 1, value)
         return shares
 
     @property
@@ -173,8 +207,21 @@ class ServerView:
     def _sent(self, kind: MessageType) -> RecordedMessage | None:
         return next((letter for letter in reversed(self.sent) if letter.type is kind), None)
 
-    def _received(self, kind: MessageType) -> Iterator[tuple[int, bytes]]:
-        return ((letter.site, site_body(letter.data)) for letter in self._kept(kind))
+    def _read(self, kind: MessageType, parse: Callable[[RecordedMessage], T]) -> Iterator[tuple[int, T]]:
+        """Yield what the messages of a type say, by site; those of a wrong layout say nothing."""
+        for letter in self.received:
+            if letter.type is not kind or letter.omitted_bytes:
+                continue
+            try:
+                content = parse(letter)
+            except ProtocolError:
+                continue
+            yield letter.site, content
 
-    def _kept(self, kind: MessageType) -> Iterator[RecordedMessage]:
-        return (letter for letter in self.received if letter.type is kind and not letter.omitted_bytes)
+
+def _first_of_each(pairs: Iterable[tuple[K, T]]) -> dict[K, T]:
+    """Return the first value of each key."""
+    found: dict[K, T] = {}
+    for key, value in pairs:
+        found.setdefault(key, value)
+    return found

@@ -95,23 +95,28 @@ def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], No
 def _run_round(
     server: Server, grid: Grid, nodes: dict[int, int], deadlines: Deadlines, say: Callable[[str], None]
 ) -> dict[int, int]:
-    """Run one round; return site index to node for those that have answered to its end."""
-    plan, state = server.plan, server.state
+    """Run one round; return site index to node for those that have answered to its end.
+
+    Where those that have cheated leave too few sites for any sum, no site is waited for.
+    """
+    plan = server.plan
     policy = plan.policy(0, bytes(ROUND_BYTES), bytes(KEY_BYTES))
-    here = f"round {len(state.reports) + 1} of {plan.config.rounds}: "
+    here = f"round {len(server.state.reports) + 1} of {plan.config.rounds}: "
 
     def say_here(text: str) -> None:
         say(here + text)
 
-    found = gather_sites(
-        grid,
-        plan.roster,
-        nodes,
-        wanted=[site for site, name in enumerate(plan.roster.names) if name not in state.cheaters],
-        is_enough=partial(server.aggregation.can_sum, policy),
-        seconds=deadlines.gather,
-        say=say_here,
-    )
+    found = nodes
+    if not server.too_few(policy):
+        found = gather_sites(
+            grid,
+            plan.roster,
+            nodes,
+            wanted=server.admitted,
+            is_enough=partial(server.aggregation.can_sum, policy),
+            seconds=deadlines.gather,
+            say=say_here,
+        )
     transport = TransportProgress(
         GridTransport(grid, found, deadlines), plan.roster.names, server.aggregation.replies, say_here
     )
