@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -198,3 +199,35 @@ def test_an_empty_batch_has_no_radii(threat):
     assert largest_certified_radius(
         IntervalBounds(), Classifier(random_net("pool", 0)), x, y, threat, radii=[0.2]
     ).radius.shape == (0,)
+
+
+class Refuting(Ideal):
+    """Certifies as ``Ideal`` does, and from a breaking radius on returns an input that tells the radius."""
+
+    def __init__(self, limits, breaks, *, silent=()):
+        super().__init__(limits, SHAPES["straight"])
+        self.breaks, self.silent = torch.tensor(breaks, dtype=torch.float64), silent
+
+    def __call__(self, model, x, y, threat, *, eps=None):
+        outcome = super().__call__(model, x, y, threat, eps=eps)
+        if set(eps.tolist()) <= set(self.silent):
+            return outcome
+        broken = self.breaks[x[:, 0].round().long()] <= eps
+        return replace(outcome, counterexample=torch.where(broken, eps, torch.nan)[:, None])
+
+
+@pytest.mark.parametrize("silent", [(), (0.0,), (0.0, 0.1)])
+def test_the_counterexample_is_that_of_the_smallest_radius(silent):
+    limits, breaks = [0.5, 0.0, 0.03, 0.0, 0.0], [math.inf, 0.01, 0.04, 0.2, math.inf]
+    certifier = Refuting(limits, breaks, silent=silent)
+    outcome = searched(certifier, Linf(0.3), [0.02, 0.05, 0.1, 0.3], search=False)
+    assert outcome.broken.tolist() == [False, True, True, True, False]
+    assert outcome.counterexample[1:4, 0].tolist() == [0.02, 0.05, 0.3]
+    assert outcome.radius.tolist() == [0.3, 0.0, 0.02, 0.0, 0.0]
+
+
+def test_a_search_among_all_radii_keeps_one_just_above_the_limit():
+    outcome = searched(Refuting([0.03, 0.2, -1.0], [0.03001, math.inf, math.inf]), Linf(0.1))
+    assert outcome.broken.tolist() == [True, False, False]
+    assert 0.03001 <= outcome.counterexample[0, 0] <= 0.0303
+    assert searched(Ideal([0.03], SHAPES["straight"]), Linf(0.1)).counterexample is None

@@ -1,6 +1,7 @@
 """Each verb alone, on the user's model and data: a result file, a screen, an exit code."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,42 @@ def test_certify_by_linear_bounds(call, weights, small):
     record = load_result("r")
     assert record.claims[1].bracket.lower.basis is Basis.PROOF
     assert record.claims[1].bracket.lower.method == "linear bounds (CROWN)"
+
+
+BRIGHT = """
+import torch
+from torch import nn
+
+def make():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 4))
+        net[1].bias.copy_(torch.tensor([-2.0, 2.0]))
+        net[3].weight.copy_(torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+        net[3].bias.zero_()
+    return net
+"""
+
+
+def test_certify_by_branch_and_bound_counts_and_saves_the_inputs_that_it_breaks(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(BRIGHT)
+    mean = np.array([0.2, 0.42, 0.55, 0.8], np.float32)
+    np.savez(
+        "bright.npz", images=np.tile(mean[:, None, None, None], (1, 1, 2, 2)), labels=(mean > 0.5).astype(int)
+    )
+    words = ("--certifier", "branch-and-bound", "--threat", "linf:0.02", "--threat", "linf:0.1")
+    code, out, complaint = call(
+        "certify", "--model", "net.py:make", "--data", "bright.npz", *words, "--out", "r"
+    )
+    assert code == ExitCode.OK, complaint
+    assert "at least 50.0 % (certified), at most 50.0 % (attacked)" in out
+    record = load_result("r")
+    assert [claim.bracket.upper.value for claim in record.claims] == [1.0, 1.0, 0.5]
+    assert record.result.models[0].examples.broken_radius == (math.inf, 0.1, 0.1, math.inf)
+    with np.load(Path("r") / "counterexamples" / "model.npz") as held:
+        assert held["rows"].tolist() == [1, 2]
+        assert ((held["inputs"].mean((1, 2, 3)) > 0.5) == [True, False]).all()
 
 
 def test_compare_fails_a_build_on_a_regression(call, weights, small):

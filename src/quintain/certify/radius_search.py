@@ -53,7 +53,8 @@ def largest_certified_radius(
 
     Returns:
         The outcome for the unchanged examples, with ``radius``: 0 where none is certified, as for
-        misclassified ones.
+        misclassified ones; and with the ``counterexample`` of the smallest radius at which the certifier
+        found one.
     """
     check_types(threat, x)
     state = _Search(
@@ -66,14 +67,19 @@ def largest_certified_radius(
         state.refine(rows, halve=iteration % 3 == 0)
     for radius in sorted(radii):
         state.certify_at(radius)
-    return replace(state.at_zero, radius=state.radius[0], forwards=state.forwards)
+    return replace(
+        state.at_zero,
+        radius=state.radius[0],
+        forwards=state.forwards,
+        counterexample=state.counterexample,
+    )
 
 
 class _Search:
     """The bracket of each example, as (2, B) tensors: row 0 certified, row 1 not certified.
 
     Row 0 holds the largest radius certified so far, row 1 the smallest radius not certified; with each its
-    margin and its index on the grid.
+    margin and its index on the grid. Kept besides: the input that breaks an example at the smallest radius.
     """
 
     def __init__(
@@ -100,6 +106,9 @@ class _Search:
         self.at_zero = certify(x, y, threat, eps=self.radius[0])
         self.margin = torch.stack([self.at_zero.margin, torch.full_like(self.radius[1], -torch.inf)])
         self.forwards = self.at_zero.forwards.clone()
+        found = self.at_zero.counterexample
+        self.counterexample = None if found is None else found.clone()
+        self.broken_radius = torch.where(self.at_zero.broken, 0.0, torch.inf).double()
         self.grid_index = torch.empty_like(self.radius, dtype=torch.long)
         self.lowest_index, highest = (
             math.floor(math.log2(first / MAX_SHRINK) * STEPS_PER_DOUBLING),
@@ -156,7 +165,19 @@ class _Search:
         """
         outcome = self.certify(rows, eps)
         self.forwards[rows] += outcome.forwards
+        self._keep_counterexamples(rows, eps, outcome)
         end = (~outcome.certified).long()
         self.margin[1 - end, rows] *= torch.where(self.last_moved_end[rows] == end, 0.5, 1.0)
         self.radius[end, rows], self.margin[end, rows], self.last_moved_end[rows] = eps, outcome.margin, end
         self.grid_index[end, rows] = grid_indices.gather(0, end[None])[0]
+
+    def _keep_counterexamples(self, rows: Tensor, eps: Tensor, outcome: CertificateOutcome) -> None:
+        """Keep the inputs that break an example at a smaller radius than any before."""
+        if outcome.counterexample is None:
+            return
+        points = outcome.counterexample
+        if self.counterexample is None:
+            self.counterexample = points.new_full((len(self.broken_radius), *points.shape[1:]), torch.nan)
+        nearer = outcome.broken & (eps < self.broken_radius[rows])
+        self.counterexample[rows[nearer]] = points[nearer]
+        self.broken_radius[rows[nearer]] = eps[nearer]

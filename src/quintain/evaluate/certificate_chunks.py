@@ -36,6 +36,7 @@ class CertificateChunk:
         abstained: The largest asked radii that noise samples did not decide, 0 where they decided all.
         assumptions: What must be true for the certificates to hold, as an array of text.
         seconds: Wall time.
+        counterexamples: Inputs that the certifier found to break an example, each with the example's row.
     """
 
     rows: np.ndarray
@@ -45,6 +46,14 @@ class CertificateChunk:
     abstained: np.ndarray
     assumptions: np.ndarray
     seconds: float
+    counterexamples: tuple[tuple[int, np.ndarray], ...] = ()
+
+
+_COLUMNS = tuple(name for name in CertificateChunk.__slots__ if name != "counterexamples")
+"""What a file holds of every chunk."""
+
+_BROKEN_ROWS, _INPUTS = "broken_rows", "inputs"
+"""What it holds besides where there are counterexamples: rows (K,) and inputs (K, *S)."""
 
 
 class CertificateStore:
@@ -74,7 +83,10 @@ class CertificateStore:
         """Save a chunk of at least one example, whole or not at all."""
         save_chunk_settings(self._folder / CERTIFICATE_SETTINGS_FILE, self._settings)
         buffer = io.BytesIO()
-        columns = {name: getattr(chunk, name) for name in chunk.__slots__}
+        columns = {name: getattr(chunk, name) for name in _COLUMNS}
+        if chunk.counterexamples:
+            rows, inputs = zip(*chunk.counterexamples, strict=True)
+            columns.update({_BROKEN_ROWS: np.array(rows), _INPUTS: np.stack(inputs)})
         np.savez(buffer, allow_pickle=False, **columns)
         write_atomically(self._folder / f"certified-{int(chunk.rows[0]):09d}.npz", buffer.getvalue())
 
@@ -107,10 +119,12 @@ def certify_in_chunks(
     forwards, abstained = np.zeros(count, np.int64), np.zeros(count)
     assumptions, seconds = np.zeros(0, "<U1"), 0.0
     done = np.zeros(count, bool)
+    counterexamples: list[tuple[int, np.ndarray]] = []
     for chunk in store.get() if store is not None else ():
         radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
         forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
         assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
+        counterexamples += chunk.counterexamples
         advance(len(chunk.rows))
     try:
         while not done.all():
@@ -125,6 +139,7 @@ def certify_in_chunks(
                 radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
                 forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
                 assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
+                counterexamples += chunk.counterexamples
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
@@ -136,6 +151,7 @@ def certify_in_chunks(
         abstained=abstained,
         assumptions=assumptions,
         seconds=seconds,
+        counterexamples=tuple(counterexamples),
     )
 
 
@@ -162,7 +178,16 @@ def _time(
         ),
         assumptions=np.array(outcome.assumptions, dtype=np.str_),
         seconds=spent,
+        counterexamples=_counterexamples(outcome, rows[part]),
     )
+
+
+def _counterexamples(outcome: CertificateOutcome, rows: np.ndarray) -> tuple[tuple[int, np.ndarray], ...]:
+    if outcome.counterexample is None:
+        return ()
+    broken = outcome.broken.cpu().numpy()
+    inputs = outcome.counterexample.cpu().numpy()[broken]
+    return tuple((int(row), one) for row, one in zip(rows[broken], inputs, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +215,12 @@ class InnerProgress:
 def _decode(path: Path) -> CertificateChunk:
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
-            columns = {name: held[name] for name in CertificateChunk.__slots__}
+            columns = {name: held[name] for name in _COLUMNS}
+            found = zip(held[_BROKEN_ROWS], held[_INPUTS], strict=True) if _BROKEN_ROWS in held else ()
+            counterexamples = tuple((int(row), one) for row, one in found)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
         raise RunFolderError(
             f"{path} is damaged; delete it, and the same command does that part again"
         ) from None
-    return CertificateChunk(**{**columns, "seconds": float(columns["seconds"])})
+    columns["seconds"] = float(columns["seconds"])
+    return CertificateChunk(**columns, counterexamples=counterexamples)

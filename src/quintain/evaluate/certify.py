@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from quintain.certify.outcome import CertificateOutcome, Certifier
 from quintain.certify.radius_search import largest_certified_radius
@@ -15,11 +16,12 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.certificate_chunks import CertificateStore, certify_in_chunks
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.pacing import Pace, smallest_batch, work_clock
+from quintain.losses.margin import margin
 from quintain.models.precision import plain_products
 from quintain.models.protocol import ClassifierLike
 from quintain.results.per_example import PerExample
 from quintain.threats.sizes import sorted_by_size
-from quintain.threats.threat import Threat
+from quintain.threats.threat import Threat, contains
 
 BATCH_SIZE = 512
 
@@ -29,7 +31,7 @@ class Certification:
     """Certified radii of the examples of a data set.
 
     Args:
-        examples: Certified radii; nothing is broken but what is misclassified without a change.
+        examples: Certified radii; broken is what is misclassified without a change or has a counterexample.
         method: What certified them.
         assumptions: What must be true for the certificates to hold.
         seconds: Wall time.
@@ -66,6 +68,9 @@ def certify_examples(
 
     Each requested eps is decided by a certificate at exactly that eps; between them the radius is the largest
     certified one of a fine grid, unless the certifier is an expensive one.
+
+    An example that the certifier found a counterexample of is broken at the smallest requested eps that
+    allows this input, if the model gets it wrong once more.
 
     Args:
         subject: The model.
@@ -117,8 +122,34 @@ def certify_examples(
             clock=work_clock(subject.model),
         )
     broken = np.where(predicted == data.labels, math.inf, 0.0)
-    examples = per_example(data, predicted, found.radius, broken, (predicted < 0) | found.failed)
-    return Certification(examples, method, tuple(found.assumptions.tolist()), found.seconds)
+    counterexamples = []
+    for row, point in found.counterexamples:
+        eps = _breaking_size(subject.model, data, sizes, row, point)
+        if eps < broken[row]:
+            broken[row] = eps
+            counterexamples.append((row, point))
+    return Certification(
+        examples=per_example(data, predicted, found.radius, broken, (predicted < 0) | found.failed),
+        method=method,
+        assumptions=tuple(found.assumptions.tolist()),
+        seconds=found.seconds,
+        counterexamples=tuple(counterexamples),
+    )
+
+
+@torch.no_grad()
+def _breaking_size(
+    model: ClassifierLike, data: Dataset, sizes: Sequence[Threat], row: int, point: np.ndarray
+) -> float:
+    """Return the smallest size that allows an input, in float64 and without tolerance.
+
+    It is infinite if no size does, or if the model gets the input right by itself.
+    """
+    x, y = data.batch([row])
+    z = torch.from_numpy(point)[None]
+    with plain_products(model.device):
+        is_wrong = bool(margin(model(z), y) > 0)
+    return next((size.eps for size in sizes if is_wrong and bool(contains(size, z, x))), math.inf)
 
 
 def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, threat: Threat) -> str:

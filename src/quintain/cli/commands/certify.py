@@ -112,6 +112,7 @@ def run(
             band_shape=band_shape.value,
             seconds=seconds,
             seed=call.seed,
+            folder=call.folder,
             unfinished=call.unfinished,
             progress=call.progress,
         )

@@ -13,6 +13,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.certify import Certification, certify_examples
 from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.open_examples import save_counterexamples
 from quintain.evaluate.remaining_examples import certify_remaining
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
@@ -33,16 +34,20 @@ def run_certify(
     band_shape: str = "column",
     seconds: float = 60.0,
     seed: int = 0,
+    folder: Path | None = None,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Certify a model; the upper bound counts clean errors, or for a derived model, breaks by attacks on it.
+    """Certify a model; the upper bound counts clean errors and what the certifier breaks.
+
+    For a smoothed model it counts breaks by attacks on it.
 
     Args:
         certifier: A registered name.
         named: Whether the user named it; else what a cheap one leaves open goes to the first that takes long,
             for ``seconds``.
         sigma, noise_samples, band_width, band_shape, seconds: Settings of a certifier that takes them.
+        folder: The run folder, where inputs go that the certifier found to break an example.
         unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
             once the record is written.
 
@@ -88,6 +93,8 @@ def run_certify(
             certification, notes = certify_remaining(
                 subject, data, threats, certification, seconds=seconds, progress=progress
             )
+        if folder is not None and certification is not None:
+            save_counterexamples(folder, subject.name, certification)
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     clean = clean_accuracy_claim(subject, data, primary=True)
     return StepOutput(CertifyResult((both,)), (clean, *claims), notes)

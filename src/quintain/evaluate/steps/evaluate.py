@@ -102,8 +102,8 @@ def run_evaluate(
         certification, more = certify_remaining(
             subject, data, threats, certification, attacked, progress=progress
         )
-        if certification is not None:
-            save_counterexamples(folder, subject.name, certification)
+    if certification is not None:
+        save_counterexamples(folder, subject.name, certification)
     both, claims = robustness_claims(
         subject, data, threats, certification=certification, attacked=attacked, primary=True
     )
