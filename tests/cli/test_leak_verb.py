@@ -351,6 +351,59 @@ def test_nothing_else_can_be_sensitive(call, vectors, words, told):
     assert not Path("w").exists()
 
 
+def test_a_name_of_two_numbers_is_no_name(call, vectors):
+    with np.load("v.npz") as arrays:
+        twice = {**arrays, "feature_names": np.array(["age", "smoker", "height", "smoker", "pulse", "sugar"])}
+    np.savez("v.npz", **twice)
+    code, _, err = call("leak", "attribute-shadow", "--attribute", "smoker", *vectors, "--out", "w")
+    assert code == ExitCode.USAGE
+    assert "--attribute smoker: feature_names of v.npz has this name for the numbers 1 and 3" in err
+
+
+def test_a_black_box_is_not_told_to_say_how_it_was_trained(call, box, small):
+    given = ("--model", box["scores"], "--data", small, *FEW, "--train", "mine.py:train", "--out", "w")
+    Path("mine.py").write_text("def train(net, data, seed):\n    pass\n")
+    code, _, err = call("leak", "lira", *given)
+    assert code == ExitCode.USAGE
+    assert "is a black box, of whose kind none can be trained; expected an attack that needs none" in err
+    assert "--train" not in err
+
+
+UNTRAINED = """
+import torch
+
+
+def make(num_classes, channels, size, **_):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * size**2, num_classes))
+
+
+def drawn(num_classes, channels, size, **_):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * size**2, num_classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [("make", "it is not better than the majority class"), ("drawn", "its weights differ by seed")],
+)
+def test_first_weights_are_said_to_be_no_trained_model(call, small, brief_measures, factory, why):
+    Path("net.py").write_text(UNTRAINED)
+    given = ("--model", f"net.py:{factory}", "--data", small, *FEW, "--out", "u")
+    code, out, err = call("leak", "loss-threshold", *given)
+    assert code == ExitCode.OK, err
+    assert "was attacked without --weights and seems untrained" in out
+    assert why in out
+    assert any("seems untrained" in note for note in load(Path("u/result.json")).notes)
+
+
+def test_trained_weights_are_not_said_to_be_first_ones(call, weights, small, brief_measures):
+    given = ("--weights", weights, "--data", small, *FEW, "--out", "t")
+    code, out, err = call("leak", "loss-threshold", *given)
+    assert code == ExitCode.OK, err
+    assert "seems untrained" not in out
+
+
 def test_pixels_of_images_are_named_by_rows_and_columns(call, box, small):
     given = ("--model", box["scores"], "--data", small, *FEW, "--out", "w")
     code, _, err = call("leak", "attribute-shadow", *given, "--attribute", "3")

@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -5,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, RunFolderError, SettingError
+from quintain.core.errors import (
+    DataError,
+    ExecutionError,
+    ModelError,
+    RunFolderError,
+    SettingError,
+    TrainingFailedError,
+)
 from quintain.data.dataset import from_arrays
 from quintain.leakage import shadow_models
 from quintain.leakage.shadow_models import InPlaceTrainer, draw_halves, train_kept, train_shadows
@@ -220,3 +228,37 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_numbers_that_make_no_halves_are_refused(count, candidates):
     with pytest.raises(SettingError):
         draw_halves(candidates, count, 0)
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A function of the user's, as its name is known."""
+
+    how: str
+    spec: str = "mine.py:train"
+
+    def __call__(self, net, data, seed):
+        if self.how == "exit":
+            os._exit(0)
+        for one in net.parameters():
+            one.data.fill_(float("nan"))
+
+
+def test_who_trained_shadow_models_to_nan_is_named():
+    with pytest.raises(
+        TrainingFailedError, match=r"by mine\.py:train on 10 examples left weights that are NaN"
+    ):
+        shadows_of(pool(), InPlaceTrainer(build, Mine("nan")))
+
+
+def test_scores_of_a_shadow_model_that_are_no_numbers_are_not_said_to_be_the_models():
+    shadows = shadows_of(pool(), lambda data, seed: build(seed), count=2)
+    with torch.no_grad():
+        next(shadows._classifiers[1].net.parameters()).fill_(float("inf"))
+    with pytest.raises(DataError, match="shadow model 2 of 2 gave scores that are NaN"):
+        shadows.confidences()
+
+
+def test_a_training_that_ends_its_process_is_named():
+    with pytest.raises(ExecutionError, match=r"by mine\.py:train ended early; .*os\._exit"):
+        shadows_of(pool(), InPlaceTrainer(build, Mine("exit")), count=2, workers=2)

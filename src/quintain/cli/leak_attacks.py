@@ -87,13 +87,13 @@ def default_attacks(inputs: LeakInputs) -> "tuple[list[Entry], tuple[NotDone, ..
             if _retrains_without_privacy(inputs)
             else ""
             if target.build and target.train
+            else "needs a second training, and a black box cannot be trained"
+            if inputs.is_black_box
             else "needs a second training, and nobody said how the model was trained"
         )
+        remedy = "give the net itself" if inputs.is_black_box else "give --train mine.py:train, or --epochs"
         left_out = [entry for entry in found if why_not and entry.fact("goal") == RETRAINED]
-        missing += tuple(
-            NotDone(RETRAINED, f"{entry.name} {why_not}", "give --train mine.py:train, or --epochs")
-            for entry in left_out
-        )
+        missing += tuple(NotDone(RETRAINED, f"{entry.name} {why_not}", remedy) for entry in left_out)
         found = tuple(entry for entry in found if entry not in left_out)
         chosen += found
     else:
@@ -162,14 +162,16 @@ def _refuse_without_shadows(inputs: LeakInputs, entry: Entry) -> None:
     target, retrains = inputs.target, entry.fact("goal") == RETRAINED
     if not ("shadows" in entry.words("needs") or retrains) or (target.build and target.train):
         return
+    expected = "--train mine.py:train or --epochs N of Quintain's own training, or "
     if inputs.is_black_box:
         why = f"{inputs.call.model} is a black box, of whose kind none can be trained"
+        expected = ""
     elif target.build is None:
         why = f"{inputs.call.model} gives the same weights for every seed, so that no fresh net can be built"
+        expected = "a factory of an untrained net with the trained weights as --weights, or "
     else:
         why = "nobody said how the model was trained"
     raise SettingError(
         f"{entry.name} needs {'a second training' if retrains else 'shadow models'}, and {why}; expected "
-        "--train mine.py:train or --epochs N of "
-        "Quintain's own training, or an attack that needs none (quintain list leak --long)"
+        f"{expected}an attack that needs none (quintain list leak --long)"
     )

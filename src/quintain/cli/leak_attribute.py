@@ -52,13 +52,19 @@ def _position(text: str, spec: str, count: int) -> int:
     """Return the place of a number of vectors, from 0.
 
     Raises:
-        SettingError: If there is none of this name, or at this place.
+        SettingError: If there is none of this name, or at this place, or several have the name.
     """
     from quintain.data.npz import feature_names
 
     names = feature_names(spec)
     if names and len(names) != count:
         raise SettingError(f"{spec} has {len(names)} feature_names for {count} numbers; expected one each")
+    if names.count(text) > 1:
+        places = " and ".join(str(place) for place, name in enumerate(names) if name == text)
+        raise SettingError(
+            f"--attribute {text}: feature_names of {spec} has this name for the numbers {places}; expected "
+            "names that differ, or --attribute with the place"
+        )
     if text in names:
         return names.index(text)
     if text.isdecimal() and int(text) < count:

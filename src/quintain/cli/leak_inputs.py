@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from quintain.leakage.hidden_attribute import HiddenAttribute
     from quintain.models.protocol import Access
 
+PROBED = 100
+"""Training examples on which it is seen whether a net without ``--weights`` is trained."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeakInputs:
@@ -162,6 +165,32 @@ class LeakInputs:
         from quintain.cli.leak_private import data_notes
 
         return () if self.private is None else data_notes(self.private, self.call.data)
+
+    @cached_property
+    def model_notes(self) -> tuple[str, ...]:
+        """What the reader must know of a net without ``--weights``: that it has learned nothing.
+
+        It counts as trained if its weights are the same for every seed and it is better than the majority
+        class on its training examples, as in a drill.
+        """
+        from quintain.evaluate.model import is_better_than_majority
+
+        if self.is_black_box or self.call.weights is not None:
+            return ()
+        probed = self.call.train.sample(PROBED, seed=derive_seed(0, "probe"))
+        model = self.call.model_under_test.model
+        if self._builder is None and is_better_than_majority(model, probed):
+            return ()
+        why = (
+            f"on {len(probed)} of the examples that it was trained on, as you say, it is not better than the "
+            "majority class"
+            if self._builder is None
+            else "its weights differ by seed"
+        )
+        return (
+            f"{self.call.model} was attacked without --weights and seems untrained: {why}. What no attack "
+            "finds in first weights says nothing of the trained model; give --weights",
+        )
 
     @cached_property
     def named_public(self) -> "Dataset | None":

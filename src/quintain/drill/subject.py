@@ -9,13 +9,13 @@ from torch import nn
 
 from quintain.core.registry import declared_entries, entries
 from quintain.core.seeds import derive_seed
-from quintain.core.statistics import binomial_interval
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
 from quintain.drill.settings import Settings
 from quintain.evaluate.images import drawable
-from quintain.evaluate.model import clean_counts
+from quintain.evaluate.leaks.trainers import same_weights
+from quintain.evaluate.model import is_better_than_majority
 from quintain.models.classifier import Classifier
 from quintain.models.loading import is_black_box, load_classifier, load_model
 from quintain.models.protocol import ClassifierLike
@@ -25,9 +25,6 @@ PROBED = 100
 
 NUM_SEEDS = 4
 """By so many seeds it is seen whether a factory's weights may rest on the data."""
-
-CONFIDENCE = 0.999
-"""At this confidence a net must be better than the majority class to count as trained."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,9 @@ class Subject:
 
         First weights that are drawn may be better by luck, but not the same for two seeds.
         """
-        return self._is_better(self._seeds[0]) and _same_weights(*map(self.fresh, self._seeds[:2]))
+        return self._is_better(self._seeds[0]) and same_weights(
+            *(self.fresh(seed).state_dict() for seed in self._seeds[:2])
+        )
 
     @cached_property
     def factory_has_learned(self) -> bool:
@@ -123,9 +122,7 @@ class Subject:
         if self.is_black_box or self.settings.model in entries("model"):
             return False
         few = self.test.sample(PROBED, seed=derive_seed(0, "probe"))
-        counts = clean_counts(Classifier(self.fresh(seed), num_classes=few.num_classes), few)
-        low, _ = binomial_interval(counts.num_correct, counts.num_examples, CONFIDENCE)
-        return low > counts.majority_accuracy
+        return is_better_than_majority(Classifier(self.fresh(seed), num_classes=few.num_classes), few)
 
     def fresh(self, seed: int) -> nn.Module:
         """Return a net with first weights by the seed, or those that the factory always gives."""
@@ -150,11 +147,3 @@ class Subject:
         shape: Sequence[int] = self.test.shape
         sizes = {"num_classes": self.test.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
-
-
-def _same_weights(net: nn.Module, other: nn.Module) -> bool:
-    """Whether two nets of a factory have the same parameters and buffers."""
-    ours, theirs = net.state_dict(), other.state_dict()
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(value, theirs[name]) for name, value in ours.items() if isinstance(value, torch.Tensor)
-    )

@@ -20,8 +20,13 @@ MAX_COPIES = 18
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
-def logit_confidence(scores: Tensor, y: Tensor) -> NDArray[np.float64]:
+def logit_confidence(scores: Tensor, y: Tensor, *, name: str = "the model") -> NDArray[np.float64]:
     r"""Return the log odds of label y by a model's ``scores`` (B, K), in float64 (B,).
+
+    Args:
+        scores: Logits, probabilities or log probabilities.
+        y: Labels (B,).
+        name: What errors call the model.
 
     .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j
 
@@ -32,7 +37,7 @@ def logit_confidence(scores: Tensor, y: Tensor) -> NDArray[np.float64]:
     """
     values = scores.detach().cpu().double()
     if not bool(values.isfinite().all()):
-        raise DataError("the model gave scores that are NaN or infinite; expected finite ones")
+        raise DataError(f"{name} gave scores that are NaN or infinite; expected finite ones")
     return np.asarray(-log_odds(to_logits(values), y.cpu()).numpy(), dtype=np.float64)
 
 
@@ -75,12 +80,13 @@ def ask(
     y: Tensor,
     *,
     number: int = 0,
+    name: str = "the model",
     advance: Callable[[int], None] = lambda _done: None,
 ) -> NDArray[np.float64]:
     """Return the log odds (n,) that a model gives the labels of one copy of each example (n, *S)."""
     found = []
     for start in range(0, len(x), BATCH):
         rows = slice(start, start + BATCH)
-        found.append(logit_confidence(model(make_copy(x[rows], number)), y[rows]))
+        found.append(logit_confidence(model(make_copy(x[rows], number)), y[rows], name=name))
         advance(len(found[-1]))
     return np.concatenate(found) if found else np.empty(0)

@@ -121,7 +121,12 @@ class ShadowModels:
         """
         if number not in self._confidences:
             x, y = self.pool.batch(torch.arange(len(self.pool)))
-            self._confidences[number] = np.stack([ask(model, x, y, number=number) for model in self.models])
+            self._confidences[number] = np.stack(
+                [
+                    ask(model, x, y, number=number, name=f"shadow model {one + 1} of {len(self)}")
+                    for one, model in enumerate(self.models)
+                ]
+            )
         return self._confidences[number]
 
     def columns(self, ids: Tensor, y: Tensor, *, attack: str) -> NDArray[np.int64]:
@@ -330,9 +335,14 @@ class _Work:
             raise
         except FAILURES as error:
             raise TrainingFailedError(
-                f"the training of a shadow model on {len(data)} examples failed: {failure_text(error)}. "
-                "Expected a trainer that takes any half of the data"
+                f"the training of a shadow model{_by(self.train)} on {len(data)} examples failed: "
+                f"{failure_text(error)}. Expected a trainer that takes any half of the data"
             ) from error
+        if not all(bool(one.isfinite().all()) for one in net.parameters()):
+            raise TrainingFailedError(
+                f"the training of a shadow model{_by(self.train)} on {len(data)} examples left weights that "
+                "are NaN or infinite; expected finite ones: a lower learning rate often helps"
+            )
         write_atomically(job.path, seal_checkpoint(net.state_dict(), {}), mode=0o600)
 
 
@@ -358,6 +368,12 @@ def _shared_parts(work: _Work, template: nn.Module) -> tuple[str, ...]:
         fingerprint(blank.eval()),
         function_fingerprint(work.train),
     )
+
+
+def _by(train: ShadowTrainer) -> str:
+    """Return which function of the user's trains, where its name is known: `` by mine.py:train``."""
+    spec = getattr(getattr(train, "train", train), "spec", "")
+    return f" by {spec}" if spec else ""
 
 
 _worker: list[_Work] = []
@@ -427,9 +443,9 @@ def _train_all(
                 advance(1)
     except BrokenProcessPool as error:
         raise ExecutionError(
-            "a process that trains shadow models ended early; expected enough memory for "
-            f"{at_once} at once, and a script whose own work is under if __name__ == '__main__': (or give "
-            "workers=1)"
+            f"a process that trains shadow models{_by(work.train)} ended early; expected a training that "
+            "ends no process (os._exit, a crash of compiled code), enough memory for "
+            f"{at_once} at once, and, of a script of yours, its own work under if __name__ == '__main__':"
         ) from error
     except BaseException:
         own_end.close()  # ends the workers: an interruption or a failure waits for no training

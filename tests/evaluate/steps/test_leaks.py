@@ -291,3 +291,22 @@ def test_a_function_may_train_the_net_or_return_a_trained_copy_of_it(tmp_path):
         before = net.weight.detach().clone()
         UserTrainer.load(f"{path}:{name}")(net, None, 0)
         assert torch.equal(net.weight, before + 1), name
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return None", "left the weights of the net as they were"),
+        ("return net", "left the weights of the net as they were"),
+        ("return copy.deepcopy(net)", "left the weights of the net as they were"),
+        (
+            "[one.data.fill_(float('nan')) for one in net.parameters()]",
+            "left weights that are NaN or infinite",
+        ),
+    ],
+)
+def test_a_function_that_trains_nothing_or_to_nan_is_named(tmp_path, body, told):
+    path = tmp_path / "mine.py"
+    path.write_text(f"import copy\n\ndef train(net, dataset, seed):\n    {body}\n")
+    with pytest.raises(TrainingFailedError, match=rf"mine\.py:train {told}"):
+        UserTrainer.load(f"{path}:train")(torch.nn.Linear(2, 2), [0] * 5, 0)

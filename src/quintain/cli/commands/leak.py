@@ -189,6 +189,7 @@ def _attack(
     if plan is not None and not skip_impossible:
         check_leaks(plan, on_model, folder=call.folder)
 
+    untrained = inputs.model_notes if plan is not None else ()
     results: list[LeakResult] = []
 
     def attack_model(plan: "LeakPlan") -> StepOutput:
@@ -239,7 +240,7 @@ def _attack(
         not_done += output.not_done
         if not (output.result.measurements or output.result.reconstructions):
             raise ModelError(f"no leakage attack could be run: {'; '.join(map(str, not_done))}")
-        return replace(output, notes=(*inputs.notes, *output.notes), not_done=tuple(not_done))
+        return replace(output, notes=(*inputs.notes, *untrained, *output.notes), not_done=tuple(not_done))
 
     code = call.run_resumable(work)
     call.raise_if_stopped(results[0].failure_reason)

@@ -1,5 +1,6 @@
 """How nets like the target are built and trained: values that worker processes can be handed."""
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,8 +42,16 @@ class NetBuilder:
 
 def gives_fresh_weights(builder: NetBuilder) -> bool:
     """Whether two seeds give two nets: a factory that loads trained weights gives one."""
-    one, other = builder(0).state_dict(), builder(1).state_dict()
-    return any(not torch.equal(value, other[name]) for name, value in one.items())
+    return not same_weights(builder(0).state_dict(), builder(1).state_dict())
+
+
+def same_weights(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two states of a net have the same parameters and buffers."""
+    return one.keys() == other.keys() and all(
+        torch.equal(value, theirs)
+        for name, value in one.items()
+        if isinstance(value, torch.Tensor) and isinstance(theirs := other[name], torch.Tensor)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,10 @@ class UserTrainer:
         """Train a net in place.
 
         Raises:
-            TrainingFailedError: If the function raises, or returns no net of the same weights.
+            TrainingFailedError: If the function raises, returns no net of the same weights, or leaves a net
+                that was given to it as it was, or with weights that are not finite.
         """
+        before = copy.deepcopy(net.state_dict())
         try:
             function = load_user_function(self.spec, expected=EXPECTED)
             in_place = len(_arguments(function.function)) == 3
@@ -108,8 +119,21 @@ class UserTrainer:
         except (ExecutionError, UsageError) as error:
             raise TrainingFailedError(str(error)) from error
         # a net that is trained in place may be returned, too, or a trained copy of it
-        if in_place and (trained is net or not isinstance(trained, nn.Module)):
-            return
+        if not in_place or (trained is not net and isinstance(trained, nn.Module)):
+            self._take(net, trained)
+        if in_place and before and same_weights(before, net.state_dict()):
+            raise TrainingFailedError(
+                f"{self.spec} left the weights of the net as they were: nothing was learned of "
+                f"{len(data)} examples. Expected {EXPECTED}"
+            )
+        if not all(bool(one.isfinite().all()) for one in net.parameters()):
+            raise TrainingFailedError(
+                f"{self.spec} left weights that are NaN or infinite after training on {len(data)} examples; "
+                "expected finite ones: see its learning rate and its losses"
+            )
+
+    def _take(self, net: nn.Module, trained: object) -> None:
+        """Give a net the weights that the function returned."""
         if not isinstance(trained, nn.Module):
             raise TrainingFailedError(
                 f"{self.spec} returned a {type(trained).__name__}; expected a torch.nn.Module"
