@@ -506,6 +506,28 @@ def test_the_server_takes_one_vector_after_the_other():
     assert len(state.survivors) == 5
 
 
+@pytest.mark.parametrize("kind", ["KEYS", "SHARES", "MASKED", "UNMASK"])
+def test_malformed_messages_in_a_sparse_round_leave_the_attack_as_it_was(kind):
+    vectors = {f"site-{i}": np.full(60, i / 20) for i in range(N)}
+    with sparse(8, 3):
+        found = secure_sum(vectors, dropouts={"site-3": "late"}, threshold=T, min_survivors=T)
+        view = found.server_view
+        sound = {name: attack_masks(view, name) for name in vectors}
+        short = [
+            replace(one, data=one.data[:40] + one.data[-64:])
+            for one in view.received
+            if one.type is MessageType[kind]
+        ]
+        assert len(short) >= N - 1
+        for received in ((*short, *view.received), (*view.received, *short)):
+            tampered = replace(view, received=received)
+            for name, expected in sound.items():
+                attempt = attack_masks(tampered, name)
+                assert attempt.remaining_masks == expected.remaining_masks
+                assert np.array_equal(attempt.encoded, expected.encoded)
+    assert sound["site-3"].remaining_masks == ("self",)
+
+
 def test_a_record_keeps_so_many_bytes_of_vectors_and_counts_the_others(monkeypatch):
     vectors = {f"site-{i}": np.zeros(500) for i in range(5)}
     whole = secure_sum(vectors)
