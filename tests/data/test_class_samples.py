@@ -71,3 +71,12 @@ def test_all_examples_are_no_draw():
     assert sample_each_class(data, 0, seed=0) is data
     assert sample_each_class(data, 40, seed=0) is data
     assert sample_notes(data, data, seed=0) == ()
+
+
+def test_private_names_of_missing_classes_are_numbers():
+    data = from_arrays(
+        np.zeros((4, 3), np.float32), np.array([0, 1, 2, 2]), class_names=["Anna", "Bert", "Carl"]
+    )
+    drawn = data.subset([0])
+    assert "no example of classes Bert, Carl among" in missing_class_notes(data, drawn)[0]
+    assert "no example of classes 1, 2 among" in missing_class_notes(data, drawn, by_number=True)[0]

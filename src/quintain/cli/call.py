@@ -294,7 +294,7 @@ class VerbCall(CallInputs):
             data=(self.examples.name, self._data_hash()),
             device=self.device_name,
         )
-        missing = missing_class_notes(self.whole_split, self.sampled)
+        missing = missing_class_notes(self.whole_split, self.sampled, by_number=self.keeps_data_secret)
         # what is attacked by its own training examples is right on them on purpose
         seen = (TRAIN_NOTE,) if self.split == "train" and not self.keeps_data_secret else ()
         return replace(record, notes=(*record.notes, *missing, *seen))

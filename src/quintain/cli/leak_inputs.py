@@ -225,10 +225,12 @@ class LeakInputs:
     @property
     def _has_new_classes(self) -> bool:
         """Whether --public has examples of a class that the training examples have not."""
-        if self.named_public is None:
-            return False
-        known, public = self.call.train.class_names, self.named_public
-        return any(public.class_names[label] not in known for label in set(public.labels.tolist()))
+        from quintain.evaluate.leaks.people import is_other_class
+
+        public, known = self.named_public, self.call.train
+        return public is not None and any(
+            is_other_class(label, public, known) for label in set(public.labels.tolist())
+        )
 
     @cached_property
     def held_out(self) -> "Dataset | None":

@@ -13,6 +13,7 @@
     │   │   └── TrainingFailedError             a training that raises, or gives no such model
     │   │       └── DivergedError                   one whose loss is no number any more
     │   ├── DataError                       outside [0, 1], labels out of range, empty
+    │   │   └── SharedExamplesError             (``evaluate.leaks``) others that the target was trained on
     │   ├── PrivacyError                    a layer or a loop that cannot be private
     │   │   ├── PeerRefusedError                (``dp.distributed``) another process of the run has refused
     │   │   ├── BudgetExceededError         one more step would cost more than was allowed

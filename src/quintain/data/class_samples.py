@@ -48,9 +48,16 @@ def class_frequency_distance(data: Dataset, drawn: Dataset) -> float:
     return float(np.abs(both[0] - both[1]).sum() / 2)
 
 
-def missing_class_notes(data: Dataset, drawn: Dataset) -> tuple[str, ...]:
-    """Say which classes have no example among those that were drawn."""
-    missing = missing_classes(data, drawn)
+def missing_class_notes(data: Dataset, drawn: Dataset, *, by_number: bool = False) -> tuple[str, ...]:
+    """Say which classes have no example among those that were drawn.
+
+    Args:
+        data: All examples.
+        drawn: Some of them.
+        by_number: Say their numbers, where names are private.
+    """
+    numbers = [str(label) for label in np.setdiff1d(data.labels, drawn.labels)]
+    missing = numbers if by_number else missing_classes(data, drawn)
     if not missing:
         return ()
     return (

@@ -10,6 +10,7 @@ from quintain.evaluate.leaks import identity
 from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.evaluate.leaks.people import is_other_class
 from quintain.leakage.identity.gradient import InversionGradient
 from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.results.quantity import Metric
@@ -90,9 +91,9 @@ def test_public_examples_of_the_same_classes_are_no_other_people():
     same = pictures(range(50, 60), 4, seed=3, first=3)
     with pytest.raises(SettingError, match=r"1 classes of arrays, such as 3, are classes of arrays, too"):
         MEASURES["identity"](job(public=same))
-    # what is called otherwise is another, whatever its number
+    # what has no number of a private class is another
     x, y = same.batch(range(len(same)))
-    named = from_arrays(x[:, 0].numpy(), y.numpy() - 3, class_names=[f"other {one}" for one in range(10)])
+    named = from_arrays(x[:, 0].numpy(), y.numpy() + 1, class_names=[f"other {one}" for one in range(14)])
     assert MEASURES["identity"](job(public=named)).measurements == MEASURES["identity"](job()).measurements
 
 
@@ -101,3 +102,49 @@ def test_a_picture_in_two_groups_and_people_without_another_picture_are_refused(
         MEASURES["identity"](job(public=pictures(range(4), 5, seed=1, first=4).subset(range(12))))
     with pytest.raises(DataError, match="no picture of 1 people, such as class 3"):
         MEASURES["identity"](job(others=OTHERS.subset(range(6))))
+
+
+NAMES = ("Anna Example", "Bert Example", "Carl Example", "Dora Example")
+
+
+def called(data, names, *, shift=0):
+    """The same pictures under names, or under other numbers."""
+    x, y = data.batch(range(len(data)))
+    return from_arrays(x[:, 0].numpy(), y.numpy() + shift, class_names=names)
+
+
+def test_names_of_private_people_are_neither_in_notes_nor_with_pictures(tmp_path):
+    named = {"members": called(MEMBERS, NAMES), "others": called(OTHERS, NAMES)}
+    found = MEASURES["identity"](job(folder=tmp_path, show=True, **named))
+    assert found.notes[0].startswith("Each of the 4 classes of arrays (0, 1, 2, 3) is taken for one person")
+    assert found.pictures[0].original.caption.startswith("class 0: nearest training picture")
+    assert "Example" not in repr(found)
+    with pytest.raises(SettingError) as refused:
+        MEASURES["identity"](job(public=None, **named))
+    assert "Example" not in str(refused.value)
+
+
+def test_people_who_are_called_the_same_but_for_case_and_spaces_are_the_same():
+    named = {"members": called(MEMBERS, NAMES), "others": called(OTHERS, NAMES)}
+    people = [*(f"other {one}" for one in range(4, 13)), " anna example "]
+    alike = called(PUBLIC, ["-", "-", "-", "-", *people], shift=4 - int(PUBLIC.labels.min()))
+    with pytest.raises(SettingError, match="1 classes of arrays, such as 13, are classes of arrays, too"):
+        MEASURES["identity"](job(public=alike, **named))
+
+
+def test_numbers_beside_names_of_the_same_numbers_are_refused():
+    named = {"members": called(MEMBERS, NAMES), "others": called(OTHERS, NAMES)}
+    numbered = called(PUBLIC, (), shift=-int(PUBLIC.labels.min()))
+    with pytest.raises(SettingError, match="only one of the two has class_names"):
+        MEASURES["identity"](job(public=numbered, **named))
+    assert MEASURES["identity"](job(**named)).measurements  # numbers that no private person has
+    # what is called otherwise is another, whatever its number
+    other = called(PUBLIC, [f"other {one}" for one in range(10)], shift=-int(PUBLIC.labels.min()))
+    assert MEASURES["identity"](job(public=other, **named)).measurements
+
+
+def test_a_class_is_another_by_its_name_or_its_number():
+    assert not is_other_class(0, called(OTHERS, ["anna example ", "b", "c", "d"]), called(MEMBERS, NAMES))
+    assert is_other_class(1, called(OTHERS, ["anna example ", "b", "c", "d"]), called(MEMBERS, NAMES))
+    assert not is_other_class(1, OTHERS, called(MEMBERS, NAMES))
+    assert is_other_class(int(PUBLIC.labels.max()), PUBLIC, called(MEMBERS, NAMES))

@@ -300,7 +300,7 @@ def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
         for one in (*hidden.result.reconstructions, hidden.result.mean_image, hidden.result.nearest_image)
     ] == [None] * 5
     assert list(tmp_path.rglob("*.png")) == []
-    assert any("--show-private" in note for note in hidden.notes)
+    assert any("quintain leak --show-private" in note for note in hidden.notes)
     rebuilt(nothing, show=True)
     assert len(list(tmp_path.rglob("*.png"))) == 6
 

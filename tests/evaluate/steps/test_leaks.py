@@ -13,7 +13,7 @@ from quintain.core.errors import DataError, ExitCode, SettingError, TrainingFail
 from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.images import store_picture
-from quintain.evaluate.leaks.choice import GOALS, default_leaks
+from quintain.evaluate.leaks.choice import GOALS, OTHER_EXAMPLES, default_leaks
 from quintain.evaluate.leaks.claims import count_levels
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
@@ -122,6 +122,15 @@ def test_what_is_impossible_is_said_or_raised(plan, measure, tmp_path):
         run_leaks(plan, attacks, folder=tmp_path, show=False)
     with pytest.raises(SettingError, match="guesses exposure, which nothing measures here"):
         run_leaks(plan, [Toy(goal="exposure")], folder=tmp_path, show=False)
+
+
+def test_who_gives_the_training_examples_as_others_is_told_to_give_others(plan, tmp_path):
+    same = replace(plan, others=plan.members)
+    attack = Toy(goal="agreement", name="copy")
+    output = run_leaks(same, [attack], folder=tmp_path, show=False, skip_impossible=True)
+    (missing,) = output.not_done
+    assert "20 of 20 examples of members are also in members" in missing.reason
+    assert missing.remedy == OTHER_EXAMPLES
 
 
 def test_a_training_that_fails_ends_its_goal_alone_and_the_run_fails(plan, measure, tmp_path):

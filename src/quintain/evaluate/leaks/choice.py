@@ -31,6 +31,11 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to change where a goal cannot be attacked."""
 
+OTHER_EXAMPLES = (
+    "give other examples, which the model was not trained on, by --public or as the splits val and test"
+)
+"""What to change where examples of the training are among those that an attacker knows."""
+
 
 def default_leaks(
     access: Access, *, knows: Iterable[str], goals: Iterable[str] = GOALS

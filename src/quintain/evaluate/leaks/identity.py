@@ -131,11 +131,13 @@ def _guess(
 
 
 def _people_note(people: People) -> str:
-    """Say what is taken for a person, which nothing but the reader can judge."""
+    """Say what is taken for a person, which nothing but the reader can judge: by numbers, for names of
+    private people stay out of records.
+    """
     members, public = people.members, people.public_data
-    names = ", ".join(members.class_names[label] for label in people.classes[:5])
+    numbers = ", ".join(map(str, people.classes[:5]))
     return (
-        f"Each of the {len(people.classes)} classes of {members.name} ({names}"
+        f"Each of the {len(people.classes)} classes of {members.name} ({numbers}"
         f"{' ...' if len(people.classes) > 5 else ''}) is taken for one person, and each of the "
         f"{len(set(public.labels.tolist()))} of {public.name} for another."
     )
@@ -181,7 +183,7 @@ def _pictures(
     """Store for each class the nearest training picture, what the attack made, and the baseline."""
     for one, label in enumerate(candidates.y.tolist()):
         stem = f"leak-{name_of_title(job.target.title)}-{attack.name}-{label}"
-        person = job.members.class_names[label]
+        person = f"class {label}"  # without the name, which the record would keep
         rank = int(scores.ranks[one])
         yield LeakPictures(
             title=f"{person}, {job.target.title}",

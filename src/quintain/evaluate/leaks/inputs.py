@@ -9,6 +9,10 @@ from quintain.leakage.view import LEVELS, ModelView
 from quintain.models.protocol import Access, ClassifierLike
 
 
+class SharedExamplesError(DataError):
+    """Examples that the target was trained on are among those that it is said not to have seen."""
+
+
 def require_same_shape(members: Dataset, others: Dataset) -> None:
     """Raise DataError if the examples of two sets differ in shape."""
     if members.shape != others.shape:
@@ -30,7 +34,7 @@ def require_comparable(members: Dataset, others: Dataset) -> None:
     seen = set(example_hashes(members))
     known = sum(one in seen for one in example_hashes(others))
     if known:
-        raise DataError(
+        raise SharedExamplesError(
             f"{known} examples of {others.name} are in {members.name}, too; expected none: an attacker who "
             "has the training examples has nothing to find. Take them out of one of the two"
         )

@@ -5,9 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quintain.core.errors import DataError
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
-from quintain.evaluate.leaks.inputs import example_hashes
+from quintain.evaluate.leaks.inputs import SharedExamplesError, example_hashes
 
 NEAR = 0.02
 """Root mean square difference below which two examples are said to be nearly the same."""
@@ -32,13 +31,13 @@ def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
     """Return the other examples without those that are also members, whatever their labels.
 
     Raises:
-        DataError: If more than one in ten is a member, or none is left: these are then no others.
+        SharedExamplesError: If more than one in ten is a member, or none is left: these are then no others.
     """
     known = {one: position for position, one in reversed(list(enumerate(example_hashes(members))))}
     found = example_hashes(others)
     shared = [(known[one], position) for position, one in enumerate(found) if one in known]
     if len(shared) * MOST_SHARED > len(others):
-        raise DataError(
+        raise SharedExamplesError(
             f"{len(shared)} of {len(others)} examples of {others.name} are also in {members.name}, the first "
             f"as example {shared[0][1]} and {shared[0][0]}; expected examples that the target never saw"
         )

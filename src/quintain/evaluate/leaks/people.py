@@ -43,10 +43,10 @@ class People:
                 is called the same is taken for the same, as where classes are no people.
         """
         classes = tuple(sorted(set(job.members.labels.tolist())))
-        names = ", ".join(job.members.class_names[label] for label in classes[:5])
+        numbers = ", ".join(map(str, classes[:5]))  # names of private people stay out of records
         if len(classes) < MIN_PEOPLE:
             raise SettingError(
-                f"{job.members.name} has {len(classes)} classes ({names}); expected at least {MIN_PEOPLE}, "
+                f"{job.members.name} has {len(classes)} classes ({numbers}); expected at least {MIN_PEOPLE}, "
                 "each a person whose face the model may give away"
             )
         if max(classes) >= job.target.model.num_classes:
@@ -59,17 +59,13 @@ class People:
         public = job.public
         if public is None and not is_private.all():
             public = job.others.subset(np.flatnonzero(~is_private), name=f"{job.others.name}, public people")
-        shared = _names(job.members) & (_names(public) if public is not None else set())
-        if public is not None and shared:
-            raise SettingError(
-                f"{len(shared)} classes of {public.name}, such as {min(shared)}, are classes of "
-                f"{job.members.name}, too; expected other people, under labels or names of their own"
-            )
+        if public is not None:
+            _require_other_people(job.members, public)
         if public is None or len(set(public.labels.tolist())) < MIN_PUBLIC_PEOPLE:
             count = 0 if public is None else len(set(public.labels.tolist()))
             raise SettingError(
                 f"pictures of {count} other people; expected those of at least {MIN_PUBLIC_PEOPLE}, under "
-                f"labels or names that no class of {job.members.name} ({names} ...) has: the attacker knows "
+                f"labels or names that no class of {job.members.name} has: the attacker knows "
                 "them, and the judge ranks all people together"
             )
         missing = sorted(set(classes) - set(job.others.labels.tolist()))
@@ -104,9 +100,45 @@ class People:
         return sorted(generator.permutation(len(self.classes))[:count].tolist())
 
 
-def _names(data: Dataset) -> set[str]:
-    """Return the names of the classes that have examples; their numbers where they have no names."""
-    return {data.class_names[label] for label in set(data.labels.tolist())}
+def is_other_class(label: int, data: Dataset, known: Dataset) -> bool:
+    """Whether a class of ``data`` is none of the classes of ``known``: by its name, or number without names.
+
+    Names are compared without case and outer spaces. Where one has a name for the number and the other has
+    none, they are taken for the same.
+    """
+    name = _name(data, label)
+    named = name != str(label)
+    if label < known.num_classes and named != (_name(known, label) != str(label)):
+        return False
+    return name not in {_name(known, one) for one in range(known.num_classes)}
+
+
+def _name(data: Dataset, label: int) -> str:
+    """Return the name of a class as it is compared; its number where it has none."""
+    return data.class_names[label].strip().casefold()
+
+
+def _require_other_people(members: Dataset, public: Dataset) -> None:
+    """Raise SettingError if public people may be private ones."""
+    private, labels = sorted(set(members.labels.tolist())), sorted(set(public.labels.tolist()))
+    of_private = {_name(members, label) for label in private}
+    shared = [label for label in labels if _name(public, label) in of_private]
+    if shared:
+        raise SettingError(
+            f"{len(shared)} classes of {public.name}, such as {shared[0]}, are classes of "
+            f"{members.name}, too; expected other people, under labels or names of their own"
+        )
+    unsure = [
+        label
+        for label in set(private) & set(labels)
+        if (_name(members, label) == str(label)) != (_name(public, label) == str(label))
+    ]
+    if unsure:
+        raise SettingError(
+            f"{len(unsure)} classes of {public.name}, such as {min(unsure)}, have the number of a class of "
+            f"{members.name}, and only one of the two has class_names: whether they are the same people "
+            "cannot be told. Expected names in both, or numbers that no private class has"
+        )
 
 
 def _read(data: Dataset, numbers: Mapping[int, int]) -> Pictures:

@@ -124,9 +124,8 @@ def measure(
         met = [one for one in settings if chooses or one.pins == "nothing"]
         fit = [one for one in met if 2 * one.num_pictures <= len(job.members)]
         if len(fit) < len(met):
-            notes.append(
-                f"{len(met) - len(fit)} settings need more pictures than {len(job.members)}: left out"
-            )
+            left_out = "; ".join(one.title for one in met if one not in fit)
+            notes.append(f"left out, as {len(job.members)} pictures are too few for it: {left_out}")
         try:
             trials += [_attack(job, attack, one, public, known, kept, max_updates) for one in fit]
         except ModelError as error:

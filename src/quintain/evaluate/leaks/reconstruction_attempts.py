@@ -44,8 +44,8 @@ class Album:
             ()
             if self.show
             else (
-                "originals and reconstructions are private and were not stored: --show-private puts them "
-                "into the report",
+                "originals and reconstructions are private and were not stored: quintain leak --show-private "
+                "puts them into its report",
             )
         )
 

@@ -9,11 +9,11 @@ from quintain.core.errors import DataError, ModelError, PrivacyError, SettingErr
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.leaks.choice import GOALS, REMEDIES, REMEDY
+from quintain.evaluate.leaks.choice import GOALS, OTHER_EXAMPLES, REMEDIES, REMEDY
 from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
-from quintain.evaluate.leaks.inputs import access_of
+from quintain.evaluate.leaks.inputs import SharedExamplesError, access_of
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.people import People
 from quintain.evaluate.leaks.trainers import RecipeTrainer
@@ -122,7 +122,9 @@ def run_leaks(
         except IMPOSSIBLE as error:
             if not skip_impossible:
                 raise
-            missing.append(NotDone(f"{goal} ({names})", str(error), REMEDIES.get(goal, REMEDY)))
+            shared = isinstance(error, SharedExamplesError)
+            remedy = OTHER_EXAMPLES if shared else REMEDIES.get(goal, REMEDY)
+            missing.append(NotDone(f"{goal} ({names})", str(error), remedy))
     if failures and not found:
         raise failures[0]
     measurements = tuple(one for each in found for one in each.measurements)
