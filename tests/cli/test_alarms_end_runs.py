@@ -7,6 +7,7 @@ import pytest
 
 from quintain.core.errors import ContradictionError, ExitCode
 from quintain.evaluate.step import StepOutput
+from quintain.results.privacy_records import LeakResult, Reconstruction
 from quintain.results.robustness_records import CertifyResult
 from tests.report.support.claims import accuracy
 
@@ -44,7 +45,9 @@ def step(verb, monkeypatch, end):
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_alarm_keeps_the_record_and_nothing_unfinished(call, words, monkeypatch, verb):
     claim = accuracy("net:linf:4/255", "Robust accuracy, net", 480, 461)
-    step(verb, monkeypatch, lambda: StepOutput(CertifyResult(()), (claim,)))
+    update = Reconstruction("a plain update", 30.0, None, True)
+    result = LeakResult(reconstructions=(update,)) if verb == "leak" else CertifyResult(())
+    step(verb, monkeypatch, lambda: StepOutput(result, (claim,)))
     code, _, err = call(*words(verb))
     assert code == ExitCode.ALARM, err
     assert "SOUNDNESS ALARM" in err

@@ -82,7 +82,7 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
         "poisson",
         False,
     )
-    assert "operating system's entropy" in found.noise
+    assert "keyed by a secret key that is kept" in found.noise
     assert found.epsilon_lower_bound <= body.plan.epsilon
     assert 0.5 < found.adversary_accuracy < 0.7
     assert found.assumptions

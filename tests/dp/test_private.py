@@ -394,7 +394,7 @@ def test_weights_that_do_not_belong_to_a_loaded_state_are_refused(blobs: Blobs) 
         (RandomSource.from_seed(0), True, "AES-256-CTR keyed by a seed"),
         (RandomSource.from_os_entropy(), False, "AES-256-CTR keyed by the operating system's entropy"),
         (None, False, "AES-256-CTR keyed by the operating system's entropy"),
-        (RandomSource.from_secret_key(bytes(32)), False, "AES-256-CTR keyed by a secret key of the caller"),
+        (RandomSource.from_secret_key(bytes(32)), False, "AES-256-CTR keyed by a secret key that is kept"),
     ],
 )
 def test_where_randomness_comes_from_is_recorded(

@@ -217,7 +217,8 @@ def _attack(
             progress=call.progress,
         )
         assert isinstance(output.result, LeakResult)
-        reason = output.result.reconstructions[0].failure_reason
+        found = output.result.reconstructions
+        reason = found[0].failure_reason if found else ""
         if reason and not skip_impossible:
             raise ModelError(
                 f"{entry.name} cannot be run here: in a plain update is {reason}. Expected a net that still "

@@ -54,7 +54,7 @@ class RandomSource:
             SettingError: If it is not ``KEY_BYTES`` long.
         """
         made = cls(key)
-        made.origin, made.key_is_kept = "a secret key of the caller", True
+        made.origin, made.key_is_kept = "a secret key that is kept", True
         return made
 
     def issue(self, purpose: str) -> RandomStream:
