@@ -36,7 +36,7 @@ them: most that it decides take less than half a second.
 NEAR = 0.25
 """Of the way from the model's margin to its bound: where no more lies below 0 a search comes early."""
 
-ENOUGH_OF_BOUNDS = 0.6
+ENOUGH_OF_BOUNDS = 0.75
 """Of the seconds of linear bounds: for more of them no other work is cut."""
 
 VOTE_SAMPLES = 1_000
@@ -357,7 +357,7 @@ STEP = Step(
     needs=("train",),
     amounts=amounts,
     claims_without=claims_without,
-    weight=3.0,
+    weight=5.0,
     worth=6,
     takes_at_most=True,
 )
