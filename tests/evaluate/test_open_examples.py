@@ -19,6 +19,8 @@ from quintain.threats import Linf
 from tests.evaluate.support.trained_net import SIZES, points
 
 EPS = tuple(threat.eps for threat in SIZES)
+GRID = 8
+"""Points of the grid in a unit."""
 
 
 class Scripted:
@@ -30,7 +32,7 @@ class Scripted:
         self.asked = []
 
     def __call__(self, model, x, y, threat, *, eps=None):
-        rows = x[:, 0].round().long()
+        rows = (GRID * x[:, 0]).round().long()
         self.asked += [(row, threat.eps) for row in rows.tolist()]
         certified, broken = self.limits[rows] >= threat.eps, self.breaks[rows] <= threat.eps
         return CertificateOutcome(
@@ -40,17 +42,18 @@ class Scripted:
             forwards=torch.ones_like(y),
             assumptions=("scripted",),
             failed=torch.zeros_like(certified),
-            counterexample=torch.where(broken[:, None], x, torch.nan),
+            counterexample=torch.where(broken[:, None], x + 0.9 * threat.eps, torch.nan),
         )
 
 
-class Certain:
-    """A model that answers 0 by a margin of 1."""
+class RightOnGrid:
+    """A model that answers 0 by a margin of 1 on a grid, which holds the examples, and 1 beside it."""
 
     device = torch.device("cpu")
 
     def __call__(self, x):
-        return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+        is_on_grid = (GRID * x[:, 0]).frac() == 0
+        return torch.stack([is_on_grid.float(), (~is_on_grid).float()], 1)
 
 
 def known(certified, broken, **columns):
@@ -66,10 +69,10 @@ def known(certified, broken, **columns):
 
 
 def asked_of(certifier, facts, **settings):
-    x = torch.arange(len(facts.ids), dtype=torch.float32)[:, None]
+    x = torch.arange(len(facts.ids), dtype=torch.float32)[:, None] / GRID
     y = torch.zeros(len(x), dtype=torch.long)
     data = SimpleNamespace(batch=lambda rows: (x[rows], y[rows]))
-    subject = SimpleNamespace(model=Certain(), name="scripted")
+    subject = SimpleNamespace(model=RightOnGrid(), name="scripted")
     return certify_open(subject, data, SIZES, certifier, facts, method="scripted", **settings)
 
 
@@ -122,7 +125,7 @@ def test_a_counterexample_breaks_at_its_size_and_is_saved(tmp_path):
     save_counterexamples(tmp_path, "net", found)
     with np.load(tmp_path / COUNTEREXAMPLES / "net.npz") as held:
         assert held["rows"].tolist() == [0]
-        assert held["inputs"].tolist() == [[0.0]]
+        assert held["inputs"].tolist() == [[np.float32(0.9 * MIDDLE)]]
     save_counterexamples(tmp_path, "other", replace(found, counterexamples=()))
     assert not (tmp_path / COUNTEREXAMPLES / "other.npz").exists()
 

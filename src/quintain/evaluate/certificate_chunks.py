@@ -178,11 +178,17 @@ def _time(
         ),
         assumptions=np.array(outcome.assumptions, dtype=np.str_),
         seconds=spent,
-        counterexamples=_counterexamples(outcome, rows[part]),
+        counterexamples=list_counterexamples(outcome, rows[part]),
     )
 
 
-def _counterexamples(outcome: CertificateOutcome, rows: np.ndarray) -> tuple[tuple[int, np.ndarray], ...]:
+def list_counterexamples(outcome: CertificateOutcome, rows: np.ndarray) -> tuple[tuple[int, np.ndarray], ...]:
+    """Return the inputs that a certifier found to break examples, each with the example's row.
+
+    Args:
+        outcome: What the certifier says of n examples.
+        rows: Their rows in the data set (n,).
+    """
     if outcome.counterexample is None:
         return ()
     broken = outcome.broken.cpu().numpy()

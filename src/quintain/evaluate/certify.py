@@ -1,7 +1,7 @@
 """Certify every example of a data set: the largest radius within which no change alters its prediction."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,30 +121,57 @@ def certify_examples(
             advance=advance,
             clock=work_clock(subject.model),
         )
-    broken = np.where(predicted == data.labels, math.inf, 0.0)
-    counterexamples = []
-    for row, point in found.counterexamples:
-        eps = _breaking_size(subject.model, data, sizes, row, point)
-        if eps < broken[row]:
-            broken[row] = eps
-            counterexamples.append((row, point))
+    broken, counterexamples = confirm_counterexamples(
+        subject.model,
+        data,
+        sizes,
+        found.counterexamples,
+        np.where(predicted == data.labels, math.inf, 0.0),
+    )
     return Certification(
         examples=per_example(data, predicted, found.radius, broken, (predicted < 0) | found.failed),
         method=method,
         assumptions=tuple(found.assumptions.tolist()),
         seconds=found.seconds,
-        counterexamples=tuple(counterexamples),
+        counterexamples=counterexamples,
     )
 
 
+def confirm_counterexamples(
+    model: ClassifierLike,
+    data: Dataset,
+    sizes: Sequence[Threat],
+    found: Iterable[tuple[int, np.ndarray]],
+    broken: np.ndarray,
+) -> tuple[np.ndarray, tuple[tuple[int, np.ndarray], ...]]:
+    """Check inputs that a certifier says break examples, whatever it says, and return what they break.
+
+    An input breaks its example at the smallest size that allows it, in float64 and without tolerance, and
+    only if the model gets it wrong by itself.
+
+    Args:
+        model, data: Model and labeled examples.
+        sizes: Threats of one type, rising.
+        found: Rows of examples, each with an input (*S).
+        broken: The smallest eps at which each example is known to be broken (N,).
+
+    Returns:
+        The same with these inputs (N,), and those of them that break an example at a smaller eps than known.
+    """
+    broken, confirmed = broken.copy(), []
+    for row, point in found:
+        eps = _smallest_breaking_eps(model, data, sizes, row, point)
+        if eps < broken[row]:
+            broken[row] = eps
+            confirmed.append((row, point))
+    return broken, tuple(confirmed)
+
+
 @torch.no_grad()
-def _breaking_size(
+def _smallest_breaking_eps(
     model: ClassifierLike, data: Dataset, sizes: Sequence[Threat], row: int, point: np.ndarray
 ) -> float:
-    """Return the smallest size that allows an input, in float64 and without tolerance.
-
-    It is infinite if no size does, or if the model gets the input right by itself.
-    """
+    """Return the eps of the smallest size at which an input breaks an example; infinite if there is none."""
     x, y = data.batch([row])
     z = torch.from_numpy(point)[None]
     with plain_products(model.device):

@@ -15,7 +15,8 @@ from quintain.certify.outcome import Certifier, tracing
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.evaluate.certify import Certification
+from quintain.evaluate.certificate_chunks import list_counterexamples
+from quintain.evaluate.certify import Certification, confirm_counterexamples
 from quintain.evaluate.model import EvaluatedModel
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
@@ -83,7 +84,8 @@ def certify_open(
     """Certify open examples by bisection over the sizes at which each is neither certified nor broken.
 
     An example is tried at the middle one of its open sizes. If it is certified there, only the larger ones
-    stay open, else only the smaller ones. Examples whose next size is smallest are tried first.
+    stay open, else only the smaller ones. Examples whose next size is smallest are tried first. A
+    counterexample counts as in ``certify_examples``: where the threat allows it and the model gets it wrong.
 
     Args:
         subject, data: Model and labeled examples.
@@ -137,20 +139,19 @@ def certify_open(
             pace = (clock() - before) / len(now)
             count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
             assumptions = outcome.assumptions
-            proved, failed, refuted = (
-                flags.cpu().numpy() for flags in (outcome.certified, outcome.failed, outcome.broken)
-            )
+            proved, failed = (flags.cpu().numpy() for flags in (outcome.certified, outcome.failed))
             # the part below 0 of the distance from the clean margin down to its certified bound
             bound = outcome.margin.cpu().clamp(max=0)
             left[now[~proved]] = (-bound / (clean.cpu() - bound)).nan_to_num(1.0).numpy()[~proved]
             certified[now[proved]] = eps[size_index]
-            broken[now[refuted]] = eps[size_index]
+            broken, confirmed = confirm_counterexamples(
+                subject.model, data, sizes, list_counterexamples(outcome, now), broken
+            )
+            inputs += confirmed
             invalid[now[failed]] = True
-            if outcome.counterexample is not None:
-                points = outcome.counterexample.cpu().numpy()
-                inputs += [(int(now[one]), points[one]) for one in np.flatnonzero(refuted)]
             first[now[proved]] = size_index + 1
             last[now[~proved]] = size_index - 1
+            last[now] = np.minimum(last[now], (eps[:, None] < broken[now]).sum(0) - 1)
             last[now[failed]] = -1
             advance(int((first[now] > last[now]).sum()))
     examples = replace(
