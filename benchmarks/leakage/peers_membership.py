@@ -92,9 +92,8 @@ def set_scene(seed: int, folder: Path) -> Scene:
     data = q.load_data("xrays")
     plain, _ = trainings(len(data.split("train")) // 2)
     trial = own_target(
-        data.split("train"), data.split("val"), build=plain.build, train=plain.train, title=plain.title,
-        canaries=CANARIES, seed=seed, folder=folder,
-    )  # fmt: skip
+        plain, data.split("train"), data.split("val"), canaries=CANARIES, seed=seed, folder=folder
+    )
     return Scene(trial, trial.train_shadows(count=SHADOWS, seed=seed, folder=folder))
 
 

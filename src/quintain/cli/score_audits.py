@@ -20,7 +20,7 @@ CODES = {
     "SUSPECT": ExitCode.UNDECIDED,
     "CONTRADICTION": ExitCode.ALARM,
 }
-"""Exit codes by whether the run_audit epsilon and the claimed one can both be true."""
+"""Exit codes by whether the audited epsilon and the claimed one can both be true."""
 
 CONFIDENCE = 0.95
 

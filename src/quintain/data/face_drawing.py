@@ -74,7 +74,7 @@ def draw_faces(
             own.append(features)
             pose.append(VARIATION * rng.standard_normal(len(POSE)))
             noise.append(NOISE * rng.standard_normal((size, size)))
-    images = _render(_named(FEATURES, own), _named(POSE, pose), size) + np.stack(noise)
+    images = _render(_columns_by_name(FEATURES, own), _columns_by_name(POSE, pose), size) + np.stack(noise)
     return from_arrays(
         (255 * images.clip(0, 1)).round().astype(np.uint8),
         np.repeat(np.arange(len(people)), len(pictures)),
@@ -83,7 +83,7 @@ def draw_faces(
     )
 
 
-def _named(names: Sequence[str], rows: Sequence[Floats]) -> dict[str, Floats]:
+def _columns_by_name(names: Sequence[str], rows: Sequence[Floats]) -> dict[str, Floats]:
     """Return each column of some rows by its name, shaped (n, 1, 1) to go with pictures."""
     return {name: column[:, None, None] for name, column in zip(names, np.stack(rows).T, strict=True)}
 

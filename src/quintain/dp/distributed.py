@@ -135,7 +135,7 @@ class World:
             yield
         except PeerRefusedError:
             raise
-        except Exception:
+        except Exception:  # whatever it is, the others wait at a collective until they hear of it
             self._all_gather_padded((REFUSAL,))
             raise
         finally:

@@ -286,7 +286,7 @@ def make_private(
             check_budget_affords_a_step(step.account)
             sampling_loader.world.check_same_on_all(step.settings_at_start())
             sampling_loader.compared = check_same_data(sampling_loader)
-        except BaseException:
+        except BaseException:  # also an interruption: the user's module keeps no hooks
             capture.remove()
             raise
         ledger.budget = settings.budget or ledger.budget

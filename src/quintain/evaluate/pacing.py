@@ -112,7 +112,7 @@ def _forward_seconds(model: ClassifierLike, x: Tensor, clock: Callable[[], float
         start = clock()
         try:
             model(x).cpu()  # waits for an accelerator
-        except Exception as error:
+        except Exception as error:  # each backend has a class of its own for a lack of memory
             if not is_out_of_memory(error):
                 raise
             return None

@@ -30,7 +30,7 @@ def local_engine(handles: Sequence[Handle], work: Callable[[Carry], Result]) -> 
             reply: bytes | Exception
             try:
                 reply = handles[site](message)
-            except Exception as error:
+            except Exception as error:  # an error of one site is its reply, as over a network
                 reply = error
             yield site, reply
 

@@ -125,7 +125,7 @@ def _tried(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Resu
     """
     try:
         return (run(part),)
-    except Exception as error:
+    except Exception as error:  # each backend has a class of its own for a lack of memory
         if not is_out_of_memory(error):
             raise
         if part.stop - part.start == 1:

@@ -101,7 +101,7 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and inspect look a class's module up there
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # also SystemExit of the file: no module stays that is half imported
         del sys.modules[name]
         raise
     return module

@@ -167,7 +167,7 @@ def _torch(path: Path) -> Mapping[str, Tensor]:
             f"{path} is refused: it holds more than tensors, and unpickling can run any code. "
             "Expected a state dict: torch.save(net.state_dict(), path), or better a .safetensors file"
         ) from error
-    except Exception as error:
+    except Exception as error:  # torch has many classes for what is no file of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{path} cannot be read as weights: {reason}. Expected torch.save(net.state_dict(), path)"

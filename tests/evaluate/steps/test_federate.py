@@ -3,6 +3,7 @@
 import pytest
 from torch import nn
 
+from quintain.core.errors import SettingError
 from quintain.evaluate.steps.federate import run_federate
 from quintain.federated import ClientNoise
 from quintain.models.nets import xray_cnn
@@ -47,3 +48,8 @@ def test_rounds_that_spend_privacy_are_fewer_by_default(train, tmp_path, privacy
     net = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16, 2)).eval()
     seen = run_federate(net, train, train, sites=3, privacy=privacy, folder=tmp_path)
     assert [one.round for one in seen.result.rounds] == list(range(1, rounds + 1))
+
+
+def test_no_rounds_are_refused_and_not_taken_for_the_usual_number(train, tmp_path):
+    with pytest.raises(SettingError, match="rounds = 0; expected at least 1"):
+        run_federate(xray_cnn(), train, train, sites=4, rounds=0, folder=tmp_path)

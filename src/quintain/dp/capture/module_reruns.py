@@ -333,7 +333,7 @@ class ModuleReruns:
                     for module in self._capture.root.modules():
                         module.training = False
                 return self._capture.root(*args, **kwargs)
-            except Exception:
+            except Exception:  # the user's forward raises whatever it likes: such a run says nothing
                 return None
             finally:
                 self._rng_after = GeneratorStates.now()

@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
         content = torch.load(packed, map_location=map_location, weights_only=True)
-    except Exception as error:
+    except Exception as error:  # torch has many classes for what is no file of its own
         raise PrivacyError(
             f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote"
         ) from error

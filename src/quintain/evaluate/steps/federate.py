@@ -135,7 +135,7 @@ def run_federate(
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
-    rounds, epochs = _length(rounds, epochs, is_private=privacy is not None)
+    rounds, epochs = _rounds_and_epochs(rounds, epochs, is_private=privacy is not None)
     aggregation: Aggregation = choose("aggregation", secure).build()
     if robust:
         aggregation = robust_aggregation(robust, aggregation, sites)
@@ -266,10 +266,10 @@ def run_federate(
     return StepOutput(result, claims, notes, reproducible=spent is None)
 
 
-def _length(rounds: int | None, epochs: int | None, *, is_private: bool) -> tuple[int, int]:
-    """Return how many rounds and local epochs a round: as asked, or the usual ones."""
+def _rounds_and_epochs(rounds: int | None, epochs: int | None, *, is_private: bool) -> tuple[int, int]:
+    """Return how many rounds and local epochs a round: as given, or the usual ones."""
     usual = (PRIVATE_ROUNDS, PRIVATE_EPOCHS) if is_private else (NUM_ROUNDS, LOCAL_RECIPE.epochs)
-    return rounds or usual[0], epochs or usual[1]
+    return usual[0] if rounds is None else rounds, usual[1] if epochs is None else epochs
 
 
 def _check_can_train(net: nn.Module, plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:

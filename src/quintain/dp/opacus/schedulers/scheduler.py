@@ -130,7 +130,7 @@ class Scheduler:
         """The value at an epoch, as far as it is compared; nothing where there is none."""
         try:
             return _text(self._base * self.schedule(epoch))
-        except Exception:
+        except Exception:  # the user's function may be defined for the epochs of its run alone
             return ""
 
     def _compare(self, value: float) -> None:
