@@ -45,7 +45,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class SeedScores:
     """What the models of one seed say of the test split.
 
     Args:
@@ -77,12 +77,17 @@ def run() -> Iterator[Comparison]:
     yield from summaries(found)
 
 
-def train(seed: int) -> Trained:
+def train(seed: int) -> SeedScores:
     """Train by ``quintain federate``, and keep what each model says of the test split."""
-    *alone, pooled = (seen := _run(seed))[: NUM_SITES + 1]
-    momentum = _run(seed, "fedavgm")[-1]
-    labels = load_data("xrays").split("test").labels
-    return Trained(seen[-1], momentum, pooled, tuple(alone), labels)
+    # first each site's own model, then the pooled one, then the common one after each round
+    scores = _run(seed)
+    return SeedScores(
+        federated=scores[-1],
+        momentum=_run(seed, "fedavgm")[-1],
+        pooled=scores[NUM_SITES],
+        alone=tuple(scores[:NUM_SITES]),
+        labels=load_data("xrays").split("test").labels,
+    )
 
 
 def _run(seed: int, strategy: str = "") -> list[Floats]:
@@ -91,15 +96,15 @@ def _run(seed: int, strategy: str = "") -> list[Floats]:
     With another strategy, the models of the sites and the pooled one, which come out as before, are not
     trained.
     """
-    splits, seen = load_data("xrays"), list[Floats]()
+    splits, recorded = load_data("xrays"), list[Floats]()
 
-    def recorded(model: Classifier, data: Dataset) -> ClassCounts:
+    def record_scores(model: Classifier, data: Dataset) -> ClassCounts:
         scores = _scores(model, data)
-        seen.append(scores)
+        recorded.append(scores)
         return class_counts((scores > 0) == (data.labels == 1), data.labels, data.num_classes)
 
-    skipped = mock.patch.object(federate, "fit", _untrained) if strategy else nullcontext()
-    with TemporaryDirectory() as folder, mock.patch.object(federate, "clean_counts", recorded), skipped:
+    skipped = mock.patch.object(federate, "fit", _skip_training) if strategy else nullcontext()
+    with TemporaryDirectory() as folder, mock.patch.object(federate, "clean_counts", record_scores), skipped:
         federate.run_federate(
             xray_cnn(seed=seed),
             splits.split("train"),
@@ -109,15 +114,15 @@ def _run(seed: int, strategy: str = "") -> list[Floats]:
             seed=seed,
             folder=Path(folder),
         )
-    return seen
+    return recorded
 
 
-def _untrained(net: nn.Module, *_args: object, **_settings: object) -> None:
+def _skip_training(net: nn.Module, *_args: object, **_settings: object) -> None:
     """Leave a net as it is."""
     net.eval()
 
 
-def summaries(found: list[Trained]) -> Iterator[Comparison]:
+def summaries(found: list[SeedScores]) -> Iterator[Comparison]:
     """Return what holds over all seeds."""
     labels = found[0].labels
     for name in ("pooled", "federated", "momentum"):
@@ -186,7 +191,7 @@ def _gap(first: Booleans, second: Booleans) -> float:
     return _accuracy(first) - _accuracy(second)
 
 
-def _line(one: Trained) -> str:
+def _line(one: SeedScores) -> str:
     pooled = one.correct(one.pooled)
     text = f"pooled {_accuracy(pooled):.1f} %"
     alone = [one.correct(scores) for scores in one.alone]

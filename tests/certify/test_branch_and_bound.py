@@ -18,7 +18,7 @@ from quintain.certify.crown import LinearMargins, margin_rows
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.linear import search
 from quintain.certify.linear.parts import Part, children, covers
-from quintain.certify.linear.region_search import RegionSearch, RegionsFound
+from quintain.certify.linear.region_search import RegionSearch, RegionSearchResult
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
 from quintain.core.errors import ContradictionError, SettingError
@@ -230,7 +230,7 @@ def wrong_child(part):
 @pytest.mark.parametrize("bug", [one_child, wrong_child])
 def test_a_lost_child_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(search, "children", bug)
-    monkeypatch.setattr(RegionSearch, "run", lambda self, root, *_: RegionsFound(False, None, 0, root))
+    monkeypatch.setattr(RegionSearch, "run", lambda self, root, *_: RegionSearchResult(False, None, 0, root))
     with pytest.raises(ContradictionError, match="do not make up the whole threat"):
         decide(0.2)
 

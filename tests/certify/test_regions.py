@@ -109,14 +109,14 @@ def region_search_of(net, x, y, threat, rival, limit):
 
     def propagate(region):
         backward, logits, narrowed = margins.region_bounds(traced, at, threat, threat.eps, rounding, region)
-        return backward, logits.operation, narrowed.found(backward.recording)
+        return backward, logits.operation, narrowed.build_region(backward.recording)
 
     with torch.no_grad():
         _, logits, narrowed = margins.region_bounds(traced, at, threat, threat.eps, rounding, Region())
         plain, _ = LinearMargins(narrow=False).backward_bounds(traced, x, threat, threat.eps, rounding)
     row = margin_rows(logits, y)[rival : rival + 1]
     searched = RegionSearch(propagate, plain, row=row, limit=limit, refute=lambda _: None)
-    return searched, narrowed.found(logits.operation.recording)
+    return searched, narrowed.build_region(logits.operation.recording)
 
 
 def search(net, x, y, threat, rival, limit):
@@ -278,7 +278,7 @@ def test_bounds_that_exclude_each_other_leave_an_empty_region():
     margins, rounding = LinearMargins(narrow=True), rounding_model(torch.float32)
     traced = TracedNetwork.trace(net)
     backward, _, narrowed = margins.region_bounds(traced, x.double(), Linf(0.3), 0.3, rounding, Region())
-    region = narrowed.found(backward.recording)
+    region = narrowed.build_region(backward.recording)
     ((place, (_, upper)),) = region.bounds.items()
     empty = Region(
         {place: (upper + 1, upper + 2)},

@@ -234,7 +234,7 @@ class TracedSearch:
             search = RivalSearch(
                 lambda region: self._propagate(at, threat, region),
                 plain,
-                root=narrowed.found(backward.recording),
+                root=narrowed.build_region(backward.recording),
                 limit=LEAST_MARGIN * float(-margin(model(x.to(model.device)).double(), label)),
                 refute=refute,
             )
@@ -261,7 +261,7 @@ class TracedSearch:
             self.bounds.traced, x, threat, threat.eps, rounding_model(self.bounds.model.dtype), region
         )
         assert logits.operation is not None
-        return backward, logits.operation, narrowed.found(backward.recording)
+        return backward, logits.operation, narrowed.build_region(backward.recording)
 
 
 def _require_kept(search: RivalSearch, row: Tensor, clean: float) -> None:

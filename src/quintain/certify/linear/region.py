@@ -85,7 +85,7 @@ class RegionNarrowing:
         # over the whole threat bounds that cross are an alarm, which the caller raises
         return found if is_whole else require_some(*both)
 
-    def found(self, recording: Recording) -> Region:
+    def build_region(self, recording: Recording) -> Region:
         """Return the region with what is known of it now."""
         relus = {one.sources[0].index for one in recording.operations if isinstance(one.lines, ReLULines)}
         others = {

@@ -31,13 +31,16 @@ from quintain.certify.linear.parts import covers
 from quintain.certify.linear.region import EmptyRegionError, Region
 from quintain.certify.linear.search_bounds import quick_bounds
 from quintain.certify.linear.sign_splits import SignSplits
+from quintain.certify.linear.slope_search import (
+    MULTIPLIER_STEP,
+    SLOPE_STEP,
+    adam_direction,
+    relaxation_loss,
+)
 from quintain.core.errors import ContradictionError
 
 STEPS, STEPS_AGAIN = 8, 5
 """Steps of Adam on slopes and multipliers, in the first round and in those after it."""
-
-SLOPE_STEP, MULTIPLIER_STEP, DECAY = 0.2, 0.3, 0.9
-"""Their sizes, of multipliers relative to the rows' mean size, and the factor on these after each step."""
 
 ROUNDS, ROUNDS_AGAIN = 10, 3
 """How often bounds of the whole threat are narrowed at most, and those of a part of it."""
@@ -81,7 +84,7 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class RegionsFound:
+class RegionSearchResult:
     """What a search over regions found.
 
     Args:
@@ -128,7 +131,7 @@ class RegionSearch:
         most_bounds: int,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
-    ) -> RegionsFound:
+    ) -> RegionSearchResult:
         """Search until the margin is proven or refuted, or so many bounds or seconds are used up.
 
         Args:
@@ -140,10 +143,11 @@ class RegionSearch:
         def is_up() -> bool:
             return self.num_bounds >= most_bounds or clock() - started >= seconds
 
-        def found(
+        def stop(
             *, is_proven: bool = False, point: Tensor | None = None, is_hopeless: bool = False
-        ) -> RegionsFound:
-            return RegionsFound(is_proven, point, self.num_bounds, whole.region, is_hopeless)
+        ) -> RegionSearchResult:
+            """Return what was found until now."""
+            return RegionSearchResult(is_proven, point, self.num_bounds, whole.region, is_hopeless)
 
         proven: list[Signs] = []
         waiting: list[tuple[float, int, Branch]] = []
@@ -155,25 +159,25 @@ class RegionSearch:
                     continue
                 point = None if branch.inputs is None else self.refute(branch.inputs)
                 if point is not None:
-                    return found(point=point)
+                    return stop(point=point)
                 if branch.unit is None:
-                    return found()
+                    return stop()
                 pushed += 1
                 heapq.heappush(waiting, (branch.bound, pushed, branch))
             if not waiting:
                 break
             if is_up():
-                return found()
+                return stop()
             worst = heapq.heappop(waiting)[2]
             left = (1 - self.num_bounds / most_bounds, 1 - (clock() - started) / seconds)
             if self._is_hopeless(whole, worst, min(left)):
-                return found(is_hopeless=True)
+                return stop(is_hopeless=True)
             branches, rounds = list(halves(worst)), ROUNDS_AGAIN
         if not covers(proven):
             raise ContradictionError(
                 "branch and bound proves regions that do not make up the whole threat; please report it"
             )
-        return found(is_proven=True)
+        return stop(is_proven=True)
 
     def _is_hopeless(self, whole: Branch, worst: Branch, left: float) -> bool:
         """Tell whether the region of the worst bound alone would take much more than what is left.
@@ -218,6 +222,7 @@ class RegionSearch:
         """
         self.num_bounds += 1
         backward, output, region = self.propagate(branch.region)
+        # slopes and multipliers are searched for in float32; the bound that counts is one in float64
         self._search_slopes(branch, quick_bounds(backward, self.plain), output, steps)
         operations = backward.recording.operations
         seen: dict[Operation, Tensor] = {}
@@ -229,6 +234,7 @@ class RegionSearch:
             return
         if bound > branch.bound:
             branch.bound = bound
+            # inputs with a margin of at most the limit lie in the half-space where the linear bound is that
             least = float(backward.minimum(start))
             cut = InputHalfSpace.of(start, bound, least, self.limit, operations[0].terms)
             region = Region(region.bounds, region.relus, cut)
@@ -236,6 +242,7 @@ class RegionSearch:
 
     def _search_slopes(self, branch: Branch, quick: BackwardBounds, output: Operation, steps: int) -> None:
         """Search for slopes and multipliers of a region, and for what to split it by."""
+        # begin where the search before ended, and at the slopes of the lines where there was none
         operations = quick.recording.operations
         dtype = operations[0].terms.dtype
         row = self.row.to(dtype).requires_grad_()
@@ -259,6 +266,7 @@ class RegionSearch:
                 bound = quick.lower_in_parts(operations[output.index], row, splits, seen)
                 rows = seen[operations[0]]
                 gradients = torch.autograd.grad(bound.sum(), [*given, rows], materialize_grads=True)
+            # keep the best: the bound's gradient by the row over the input is the input where it is least
             value = float(bound)
             if value > best or step == 1:
                 best = value
@@ -273,17 +281,14 @@ class RegionSearch:
                     place: float(seen[relu].detach().abs().mean()) if relu in seen else 0.0
                     for place, (_, relu) in sites.items()
                 }
+            # one step of Adam, projected on what slopes and multipliers may be
             for number, place in enumerate(sites):
-                means = moments[place]
-                slopes[place] = (
-                    ours[place].detach() + SLOPE_STEP * _adam(gradients[number], means[0], means[1], step)
-                ).clamp(0, 1)
-                multipliers[place] = (
-                    others[place].detach()
-                    + MULTIPLIER_STEP
-                    * scale[place]
-                    * _adam(gradients[len(sites) + number], means[2], means[3], step)
-                ).clamp(min=0)
+                first, second, first_of_signs, second_of_signs = moments[place]
+                up = adam_direction(gradients[number], first, second, step)
+                slopes[place] = (ours[place].detach() + SLOPE_STEP * up).clamp(0, 1)
+                up = adam_direction(gradients[len(sites) + number], first_of_signs, second_of_signs, step)
+                up = MULTIPLIER_STEP * scale[place] * up
+                multipliers[place] = (others[place].detach() + up).clamp(min=0)
 
     def _splits(
         self,
@@ -340,20 +345,13 @@ def _relu_sites(operations: list[Operation]) -> dict[int, tuple[Operation, Opera
 def _unit_to_split(
     branch: Branch, sites: Mapping[int, tuple[Operation, Operation]], seen: Mapping[Operation, Tensor]
 ) -> tuple[int, int] | None:
-    """Return the value by whose sign to split: that whose ReLU's lines may lose most; None if none does.
-
-    A row's negative part loses up to the intercept of the upper line, its positive part what lies between
-    ReLU and the lower line at either end.
-    """
+    """Return the value by whose sign to split: that whose ReLU's lines may lose most; None if none does."""
     best, found = -1.0, None
     for place, (_, relu) in sites.items():
         if relu not in seen or relu.lines is None or place not in branch.region.bounds:
             continue
-        rows, slopes = seen[relu].detach().flatten(), branch.slopes[place]
-        steep, loss = relu.lines.upper_slope.flatten(), relu.lines.upper_intercept.flatten()
-        # the ends of what the ReLU is given are -loss / steep and loss / (1 - steep)
-        below = torch.minimum(slopes * loss / steep, (1 - slopes) * loss / (1 - steep))
-        scores = rows.clamp(max=0).abs() * loss + rows.clamp(min=0) * below
+        steep, intercept = (line.flatten() for line in (relu.lines.upper_slope, relu.lines.upper_intercept))
+        scores = relaxation_loss(seen[relu].detach().flatten(), branch.slopes[place], steep, intercept)
         scores = scores.masked_fill(~relu.lines.loose.flatten(), -math.inf).nan_to_num(0.0, neginf=-math.inf)
         if not len(scores):
             continue
@@ -361,11 +359,3 @@ def _unit_to_split(
         if float(scores[unit]) > best:
             best, found = float(scores[unit]), (place, unit)
     return found
-
-
-def _adam(gradient: Tensor, first: Tensor, second: Tensor, step: int) -> Tensor:
-    """Return the direction of Adam's step, its size falling; its two means are updated."""
-    first.lerp_(gradient, 0.1)
-    second.lerp_(gradient.square(), 0.001)
-    unbiased = (second / (1 - 0.999**step)).sqrt() + 1e-12
-    return DECAY**step * first / (1 - 0.9**step) / unbiased

@@ -19,6 +19,12 @@ from quintain.certify.interval.recording import Operation, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.parts import Part, children, covers
 from quintain.certify.linear.sign_splits import SignSplits
+from quintain.certify.linear.slope_search import (
+    MULTIPLIER_STEP,
+    SLOPE_STEP,
+    adam_direction,
+    relaxation_loss,
+)
 from quintain.core.errors import ContradictionError
 
 BATCH = 64
@@ -30,11 +36,8 @@ STEPS = 4
 STEPS_AGAIN = 16
 """The same where a part is searched again, since no sign is left to split it by."""
 
-SLOPE_STEP, MULTIPLIER_STEP = 0.2, 0.3
-"""Their sizes; of multipliers relative to the rows' mean size over the ReLU's layer."""
-
-DECAY, FALL = 0.9, 0.7
-"""Factors on these sizes after each step, and each time that a part is searched again."""
+FALL = 0.7
+"""Factor on the sizes of these steps each time that a part is searched again."""
 
 ROUNDS = 25
 """How often slopes and multipliers of a part are searched for where no sign is left to split by."""
@@ -181,13 +184,8 @@ class PartSearch:
             if bool((best > self.limit).all()):
                 break
             for place, gradient in enumerate(gradients[:-1]):
-                first, second = moments[place]
-                first.lerp_(gradient, 0.1)
-                second.lerp_(gradient.square(), 0.001)
-                unbiased = (second / (1 - 0.999**step)).sqrt() + 1e-12
-                values[place] = (
-                    values[place].detach() + DECAY**step * sizes[place] * first / (1 - 0.9**step) / unbiased
-                )
+                direction = adam_direction(gradient, *moments[place], step)
+                values[place] = values[place].detach() + sizes[place] * direction
             values = [values[0].clamp(0, 1), values[1].clamp(min=0)]
         self.num_bounds += len(parts)
         for number, part in enumerate(parts):
@@ -263,11 +261,7 @@ class PartSearch:
         return backward.lower_in_parts(operations[self.output.index], rows, splits, seen)
 
     def _scores(self, seen: dict[Operation, Tensor], slopes: Tensor, signs: Tensor) -> Tensor:
-        """Return how much the lines of each ReLU may lose (N, M); -inf where its sign is known.
-
-        A row's negative part loses up to the intercept of the upper line, its positive part what lies between
-        ReLU and the lower line at either end.
-        """
+        """Return how much the lines of each ReLU may lose (N, M); -inf where its sign is known."""
         found = []
         for site in self.sites:
             operation = self.quick.recording.operations[site.place]
@@ -276,9 +270,8 @@ class PartSearch:
                 found.append(torch.zeros_like(slopes[:, part]))
                 continue
             rows = seen[operation].detach().flatten(1)[:, site.units]
-            steep, loss = (line.flatten()[site.units] for line in operation.lines[2:4])
-            below = torch.minimum(slopes[:, part] * loss / steep, (1 - slopes[:, part]) * loss / (1 - steep))
-            found.append(rows.clamp(max=0).abs() * loss + rows.clamp(min=0) * below)
+            steep, intercept = (line.flatten()[site.units] for line in operation.lines[2:4])
+            found.append(relaxation_loss(rows, slopes[:, part], steep, intercept))
             if self.num_bounds == 0:
                 self._scale[part] = rows.abs().mean().to(self._scale.dtype)
         scores = torch.cat([slopes[:, :0], *found], 1).nan_to_num(0.0)
