@@ -119,14 +119,14 @@ def test_a_site_that_falls_silent_costs_its_group_and_no_other():
 
 def complaining(monkeypatch, cheat):
     """Let a site complain of a good share in the second round."""
-    true = client_masked._opened_pair
+    true = client_masked._open_pair
 
     def opened(state, dealer, secret, dealt):
         if state.context.identity.name == cheat and state.context.policy.task.counter == 1:
             raise ProtocolError("a false complaint")
         return true(state, dealer, secret, dealt)
 
-    monkeypatch.setattr(client_masked, "_opened_pair", opened)
+    monkeypatch.setattr(client_masked, "_open_pair", opened)
 
 
 @pytest.mark.parametrize(

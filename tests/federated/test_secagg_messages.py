@@ -17,7 +17,7 @@ from quintain.federated.secagg.messages import (
     parse_vector,
 )
 from quintain.federated.secagg.share_messages import parse_complaint, parse_delivery, parse_shares
-from quintain.federated.secagg.share_tree import climb, grow, path, root
+from quintain.federated.secagg.share_tree import build_tree, path, root, root_from_path
 from tests.federated.rounds import federation
 
 PARSERS = {
@@ -64,16 +64,16 @@ def test_every_leaf_leads_to_the_root_and_no_other_place_or_leaf_does(depth):
     for missing in range(1 << depth):
         places = [place for place in range(1 << depth) if place != missing or not depth]
         leaves = {place: bytes([place + 1]) * 32 for place in places}
-        tree = grow(leaves, depth)
+        tree = build_tree(leaves, depth)
         for place, leaf in leaves.items():
             beside = path(tree, place)
             assert len(beside) == 32 * depth
-            assert climb(leaf, place, beside) == root(tree)
-            assert climb(bytes(31) + b"x", place, beside) != root(tree)
-            assert not any(climb(leaf, place ^ 1 << k, beside) == root(tree) for k in range(depth))
+            assert root_from_path(leaf, place, beside) == root(tree)
+            assert root_from_path(bytes(31) + b"x", place, beside) != root(tree)
+            assert not any(root_from_path(leaf, place ^ 1 << k, beside) == root(tree) for k in range(depth))
             for at in range(len(beside)):
                 changed = beside[:at] + bytes([beside[at] ^ 1]) + beside[at + 1 :]
-                assert climb(leaf, place, changed) != root(tree)
+                assert root_from_path(leaf, place, changed) != root(tree)
 
 
 def test_every_message_has_one_length_whatever_its_content():

@@ -469,14 +469,14 @@ def test_all_who_shared_falsely_and_who_lied_before_are_named_at_once():
 def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeypatch):
     """The sum is refused by its clip, or by the public weights; a false complaint before it stays proven."""
     party = federation(5)
-    true = client_masked._opened_pair
+    true = client_masked._open_pair
 
     def opened(state, dealer, secret, dealt):
         if state.context.identity.name == "site-4":
             raise ProtocolError("a false complaint")
         return true(state, dealer, secret, dealt)
 
-    monkeypatch.setattr(client_masked, "_opened_pair", opened)
+    monkeypatch.setattr(client_masked, "_open_pair", opened)
     words = {f"site-{i}": party.words[i].copy() for i in range(5)}
     if largest is None:
         words["site-2"][0] = 2**30
@@ -597,7 +597,7 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
     party = federation(4)
     _, outgoing = party.run(until=client.SharesSent)
     before = party.sites[0]
-    monkeypatch.setattr(client_masked, "_opened_pair", bad)
+    monkeypatch.setattr(client_masked, "_open_pair", bad)
     after, _ = client.step(before, outgoing[0])
     assert isinstance(after, client.Done)
     for secret in (

@@ -418,14 +418,14 @@ def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
 
 def complaining(monkeypatch, cheat, rounds=(0,)):
     """Let a site complain of a good share in these rounds."""
-    true = client_masked._opened_pair
+    true = client_masked._open_pair
 
     def opened(state, dealer, secret, dealt):
         if state.context.identity.name == cheat and state.context.policy.task.counter in rounds:
             raise ProtocolError("a false complaint")
         return true(state, dealer, secret, dealt)
 
-    monkeypatch.setattr(client_masked, "_opened_pair", opened)
+    monkeypatch.setattr(client_masked, "_open_pair", opened)
 
 
 def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):

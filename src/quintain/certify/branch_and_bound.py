@@ -95,7 +95,7 @@ class BranchAndBound(LayerCertifier):
 
     def trace(self, model: ClassifierLike) -> "TracedSearch":  # type: ignore[override]
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        margins = SearchMargins(narrow=True)
+        margins = self._margins()
         return TracedSearch(trace_bounds(model, self, margins), self, margins)
 
     def _margins(self) -> "SearchMargins":
@@ -207,11 +207,8 @@ class TracedSearch:
 
     def _search(self, x: Tensor, y: Tensor, threat: Threat) -> Found:
         """Search for a proof or a counterexample of one example (1, *S)."""
-        model, traced, rounding = (
-            self.bounds.model,
-            self.bounds.traced,
-            rounding_model(self.bounds.model.dtype),
-        )
+        model, traced = self.bounds.model, self.bounds.traced
+        rounding = rounding_model(model.dtype)
         ends = time.monotonic() + self.settings.seconds
         at, label = x.to(model.device, torch.float64), y.to(model.device)
         backward, logits, narrowed = self.margins.region_bounds(

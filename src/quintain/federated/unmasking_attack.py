@@ -60,10 +60,10 @@ class MaskAttacker:
         self._view = view
         self._keys, self._sharing, self._link = view.keys, view.sharers, view.transcript_hash
         self._graph = view.graph
-        rebuilt = _rebuilt(view)
+        rebuilt = _reconstruct_secrets(view)
         known = {
             secret
-            for secrets in (rebuilt, *map(_rebuilt, earlier_views))
+            for secrets in (rebuilt, *map(_reconstruct_secrets, earlier_views))
             for of_site in secrets.values()
             for secret in of_site
         }
@@ -137,7 +137,7 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
     }
 
 
-def _rebuilt(view: ServerView) -> dict[int, list[bytes]]:
+def _reconstruct_secrets(view: ServerView) -> dict[int, list[bytes]]:
     """Return the secrets of each site of which enough shares were revealed, its self-mask seed first.
 
     A site may reveal false shares, which would spoil what they are put together with. So shares are told

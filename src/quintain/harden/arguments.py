@@ -8,25 +8,15 @@ from quintain.threats.arguments import to_threat
 from quintain.threats.threat import Threat
 
 
-def to_ball(threat: Threat | str) -> Threat:
-    """Return a threat that was given as one, or as its text.
-
-    Raises:
-        SettingError: If it is neither.
-    """
-    found: object = to_threat(threat)
-    if not isinstance(found, Threat):
-        raise SettingError(f"threat = {found!r}; expected a ball, such as Linf(8/255) or 'linf:8/255'")
-    return found
-
-
 def to_supported(threat: Threat | str, supports: Sequence[str]) -> Threat:
     """Return a threat that was given as one, or as its text, and that is of a supported kind.
 
     Raises:
         SettingError: If it is none, or of another kind.
     """
-    found = to_ball(threat)
+    found: object = to_threat(threat)
+    if not isinstance(found, Threat):
+        raise SettingError(f"threat = {found!r}; expected a ball, such as Linf(8/255) or 'linf:8/255'")
     if threat_name(found.spec) not in supports:
         raise SettingError(f"threat = {found.spec}; expected one of {', '.join(supports)}")
     return found

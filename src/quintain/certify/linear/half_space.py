@@ -98,6 +98,7 @@ class CutMinimum:
             rising = reach > (pull * (rows + gamma[:, None] * slopes).sign()).sum(1)
             gamma = torch.where(rising, gamma * step, gamma / step)
             step = step**0.5
+        # with multiplier 0 it is the bound over the whole box, which the best may not be less than
         best = (rows * middle).sum(1) - (rows.abs() * half).sum(1)
         moved = rows + gamma[:, None] * slopes
         cut = (moved * middle).sum(1) - (moved.abs() * half).sum(1) + gamma * constant
@@ -109,6 +110,7 @@ class CutMinimum:
         best = self.minimum(rows, columns=columns)
         if columns is not None:
             rows = rows.new_zeros(len(rows), len(slopes)).scatter_(1, columns, rows)
+        # multipliers around the one at which both functions change as much, each a bound by weak duality
         flat = rows.reshape(len(rows), -1)
         first = _guess(flat.norm(dim=1), slopes.norm().expand(len(rows)))
         for power in range(-DOUBLINGS // 2, DOUBLINGS // 2 + 1):

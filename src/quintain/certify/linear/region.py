@@ -72,7 +72,7 @@ class RegionNarrowing:
         """
         known = self.region.bounds.get(operation.index)
         if known is not None:
-            lower, upper = require_some(*intersection((lower, upper), known))
+            lower, upper = require_nonempty(*intersect((lower, upper), known))
             if operation.index in self.region.relus:
                 loose = (lower < 0) & (upper > 0)
         is_whole = self.region.half_space is None
@@ -81,9 +81,9 @@ class RegionNarrowing:
             self.bounds[operation.index] = lower, upper
             return lower, upper
         found = self.backward.narrow(operation, lower, upper, loose) if bool(loose.any()) else (lower, upper)
-        both = self.bounds[operation.index] = intersection((lower, upper), found)
+        both = self.bounds[operation.index] = intersect((lower, upper), found)
         # over the whole threat bounds that cross are an alarm, which the caller raises
-        return found if is_whole else require_some(*both)
+        return found if is_whole else require_nonempty(*both)
 
     def build_region(self, recording: Recording) -> Region:
         """Return the region with what is known of it now."""
@@ -98,12 +98,12 @@ class RegionNarrowing:
         )
 
 
-def intersection(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def intersect(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the larger lower and the smaller upper bounds; what is not a number bounds nothing."""
     return torch.where(other[0] > one[0], other[0], one[0]), torch.where(other[1] < one[1], other[1], one[1])
 
 
-def require_some(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+def require_nonempty(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Return bounds between which something lies.
 
     Raises:

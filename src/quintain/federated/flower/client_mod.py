@@ -67,7 +67,7 @@ def secagg_mod(settings: Callable[[Context], SiteSettings] = settings_of_node) -
             site = settings(context)
             log = site.journal
             return _answer(site, message, context, call_next)
-        except Exception as error:
+        except Exception as error:  # of the user's app, too; its text stays in the site's own log
             _log(log, f"{type(error).__name__}: {error}")
             return Message(REFUSED, reply_to=message)
 

@@ -39,7 +39,7 @@ def stub_app(socket_of: Callable[[Context], Path] = socket_of_node) -> ClientApp
         try:
             data = message.content.config_records[RECORD]["message"]
             reply = ask(socket_of(context), data, message.metadata.ttl)
-        except Exception:
+        except Exception:  # whatever it is, the server learns no more than that there is no reply
             reply = None
         if reply is None:
             return Message(REFUSED, reply_to=message)

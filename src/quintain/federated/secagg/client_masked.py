@@ -43,7 +43,7 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     }
     for dealer, one in delivered.items():
         try:
-            held[dealer] = _opened_pair(state, dealer, secrets_by_peer[dealer], one.dealt)
+            held[dealer] = _open_pair(state, dealer, secrets_by_peer[dealer], one.dealt)
         except ProtocolError:
             return _complain(state, dealer, transcript_hash)
 
@@ -81,7 +81,7 @@ def _require_signed(state: SharesSent, delivered: Mapping[int, Delivered]) -> No
             ) from error
 
 
-def _opened_pair(state: SharesSent, dealer: int, secret: bytearray, dealt: Dealt) -> SharePair:
+def _open_pair(state: SharesSent, dealer: int, secret: bytearray, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
     key = dealing.channel_key(secret, state.transcript_hash, dealer, own)

@@ -24,7 +24,7 @@ def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     site = state.context
     policy, own = site.policy, site.index
     body = open_server(message, MessageType.KEY_LIST, policy)
-    listed = _checked_keys(state, body)
+    listed = _check_keys(state, body)
     keys, graph, transcript_hash = listed.keys, listed.graph, listed.transcript_hash
     peers = tuple(i for i in keys if i != own)
     require_neighbors("take part", peers, graph)
@@ -80,7 +80,7 @@ def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     ), reply
 
 
-def _checked_keys(state: Joined, body: bytes) -> KeyList:
+def _check_keys(state: Joined, body: bytes) -> KeyList:
     """Return the list of keys, if all in it are signed and different, enough, and this site's are right."""
     site = state.context
     policy, own = site.policy, state.public_keys

@@ -2,8 +2,7 @@
 
 Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the
 transcript so far, the header and the body (of shares: the root of a hash tree over it, ``share_messages``).
-Sets of sites are bit maps over the roster, so that no site can
-stand in one twice.
+Sets of sites are bit maps over the roster, so that no site can stand in one twice.
 """
 
 import struct

@@ -21,7 +21,7 @@ from quintain.federated.secagg.messages import (
 )
 from quintain.federated.secagg.policy import HASH_BYTES
 from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, expect_length
-from quintain.federated.secagg.share_tree import NODE_BYTES, Tree, climb, grow, leaf_hash, path
+from quintain.federated.secagg.share_tree import NODE_BYTES, Tree, build_tree, leaf_hash, path, root_from_path
 
 _COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
@@ -53,7 +53,7 @@ class DealtShares:
             graph.slot(dealer, holder): leaf_hash(holder, one.pack()) for holder, one in self.dealt.items()
         }
         leaves[graph.own_slot(dealer)] = leaf_hash(dealer, self.commitment + self.own_hashes.pack())
-        return grow(leaves, depth)
+        return build_tree(leaves, depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,21 @@ class Delivered:
 
     Args:
         dealt: Its own part.
-        beside: The hashes beside the way from that up to the root.
+        path: The hashes beside the way from that up to the root, as ``share_tree.path`` has them.
         signature: The dealer's, on the root.
     """
 
     dealt: Dealt
-    beside: bytes
+    path: bytes
     signature: bytes
 
     def pack(self) -> bytes:
         """The layout on the wire."""
-        return self.dealt.pack() + self.beside + self.signature
+        return self.dealt.pack() + self.path + self.signature
 
     def root(self, dealer: int, holder: int, graph: MaskGraph) -> bytes:
         """Return what the dealer signed, if this is what it dealt."""
-        return climb(leaf_hash(holder, self.dealt.pack()), graph.slot(dealer, holder), self.beside)
+        return root_from_path(leaf_hash(holder, self.dealt.pack()), graph.slot(dealer, holder), self.path)
 
 
 @dataclass(frozen=True, slots=True)

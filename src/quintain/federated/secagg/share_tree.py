@@ -35,7 +35,7 @@ def leaf_hash(holder: int, content: bytes) -> bytes:
     return tagged_hash("dealt", holder.to_bytes(4, "big"), content)
 
 
-def grow(leaves: Mapping[int, bytes], depth: int) -> Tree:
+def build_tree(leaves: Mapping[int, bytes], depth: int) -> Tree:
     """Return the tree with some leaves, by place in [0, 2^depth)."""
     levels = [[leaves.get(place, _EMPTY) for place in range(1 << depth)]]
     for _ in range(depth):
@@ -54,11 +54,11 @@ def path(tree: Tree, place: int) -> bytes:
     return b"".join(nodes[(place >> level) ^ 1] for level, nodes in enumerate(tree[:-1]))
 
 
-def climb(leaf: bytes, place: int, beside: bytes) -> bytes:
-    """Return the root that is reached from a leaf."""
+def root_from_path(leaf: bytes, place: int, hashes: bytes) -> bytes:
+    """Return the root over a leaf at a place and the hashes of its ``path``."""
     node = leaf
-    for level in range(len(beside) // NODE_BYTES):
-        other = beside[level * NODE_BYTES : (level + 1) * NODE_BYTES]
+    for level in range(len(hashes) // NODE_BYTES):
+        other = hashes[level * NODE_BYTES : (level + 1) * NODE_BYTES]
         node = _parent(other, node) if place >> level & 1 else _parent(node, other)
     return node
 

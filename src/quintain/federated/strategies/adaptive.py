@@ -56,7 +56,12 @@ class AdaptiveStep(Strategy):
     def second_moment(self, before: Tensor, square: Tensor) -> Tensor:
         """Return v (length,) after a step, from v before it and the squared average."""
 
-    def step(self, mean: Tensor, state: State, weight_fraction: float) -> tuple[Tensor, State]:  # noqa: ARG002
+    def step(
+        self,
+        mean: Tensor,
+        state: State,
+        weight_fraction: float,  # noqa: ARG002
+    ) -> tuple[Tensor, State]:
         """Return the step of adaptive size."""
         first = state[FIRST] if state else mean.new_zeros(mean.shape)
         second = state[SECOND] if state else mean.new_full(mean.shape, self.tau**2)

@@ -39,7 +39,12 @@ class FedAvgM(Strategy):
         if not 0 <= self.momentum < 1:
             raise SettingError(f"momentum = {self.momentum}; expected a number in [0, 1), such as 0.5")
 
-    def step(self, mean: Tensor, state: State, weight_fraction: float) -> tuple[Tensor, State]:  # noqa: ARG002
+    def step(
+        self,
+        mean: Tensor,
+        state: State,
+        weight_fraction: float,  # noqa: ARG002
+    ) -> tuple[Tensor, State]:
         """Return the average, plus momentum times the step before."""
         velocity = mean + self.momentum * state[VELOCITY] if state else mean.clone()
         return velocity, {VELOCITY: velocity}

@@ -96,7 +96,12 @@ class Strategy(ABC):
         """
         return home, training.fit(local)
 
-    def step(self, mean: Tensor, state: State, weight_fraction: float) -> tuple[Tensor, State]:  # noqa: ARG002
+    def step(
+        self,
+        mean: Tensor,
+        state: State,
+        weight_fraction: float,  # noqa: ARG002
+    ) -> tuple[Tensor, State]:
         """Return the change of the common model (length,) in float64, and what to remember.
 
         Args:
