@@ -14,13 +14,10 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import declared_entries
 from quintain.core.threat_specs import threat_name
 from quintain.models.modules import input_type
-from quintain.models.protocol import Access
+from quintain.models.protocol import ACCESS, Access, includes_access
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box, check_types
-
-ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
-"""Kinds of access to a model, the least first."""
 
 SUCCESS_GUARANTEE = (
     "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
@@ -208,11 +205,11 @@ def check_access(name: str, needed: Access, model: Model) -> None:
         ModelError: If so; the message names attacks that can do with what there is.
     """
     given: Access = getattr(model, "access", "gradients")
-    if ACCESS.index(given) < ACCESS.index(needed):
+    if not includes_access(given, needed):
         able = [
             entry.name
             for entry in declared_entries("attack").values()
-            if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)
+            if includes_access(given, access_of(entry.fact("access")))
         ]
         raise ModelError(
             f"{name} needs {needed}, and the model gives {given} only. Attacks that can: "

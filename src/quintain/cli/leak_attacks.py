@@ -71,27 +71,21 @@ def refuse_options(inputs: LeakInputs, named: Sequence[Entry]) -> None:
 def default_attacks(inputs: LeakInputs) -> "tuple[list[Entry], tuple[NotDone, ...]]":
     """Return the first attack of each goal that can be run, and the goals of which none can."""
     from quintain.evaluate.images import drawable
-    from quintain.evaluate.leaks.choice import default_leaks
+    from quintain.evaluate.leaks.choice import REMEDIES, default_leaks
     from quintain.results.records import NotDone
 
     chosen: list[Entry] = []
     if inputs.is_trained:
-        target = inputs.target
+        target, no_training = inputs.target, _why_no_training(inputs)
         knows = ["public"]
         knows += ["attribute"] if inputs.attribute else []
         knows += ["architecture"] if target.build is not None else []
-        knows += ["shadows"] if target.build is not None and target.train is not None else []
+        knows += [] if no_training else ["shadows"]
         found, missing = default_leaks(inputs.attacker_access, knows=knows)
-        why_not = (
-            _retraining_refusal(inputs)
-            if _retrains_without_privacy(inputs)
-            else ""
-            if target.build and target.train
-            else "needs a second training, and a black box cannot be trained"
-            if inputs.is_black_box
-            else "needs a second training, and nobody said how the model was trained"
-        )
-        remedy = "give the net itself" if inputs.is_black_box else "give --train mine.py:train, or --epochs"
+        why_not = f"needs a second training, and {no_training}" if no_training else ""
+        if _retrains_without_privacy(inputs):
+            why_not = _retraining_refusal(inputs)
+        remedy = "give the net itself" if inputs.is_black_box else REMEDIES[RETRAINED]
         left_out = [entry for entry in found if why_not and entry.fact("goal") == RETRAINED]
         missing += tuple(NotDone(RETRAINED, f"{entry.name} {why_not}", remedy) for entry in left_out)
         found = tuple(entry for entry in found if entry not in left_out)
@@ -139,17 +133,26 @@ def _retraining_refusal(inputs: LeakInputs) -> str:
     )
 
 
+def _why_no_training(inputs: LeakInputs) -> str:
+    """Return why no net can be trained as the model was; nothing where one can."""
+    if inputs.is_black_box:
+        return f"{inputs.call.model} is a black box, of whose kind none can be trained"
+    if inputs.target.build is None:
+        return f"{inputs.call.model} gives the same weights for every seed, so that no fresh net can be built"
+    return "" if inputs.target.train else "nobody said how the model was trained"
+
+
 def _refuse_without_access(inputs: LeakInputs, entry: Entry) -> None:
     """Raise SettingError where an attack needs more of the model than the attacker sees."""
-    from quintain.leakage.view import LEVELS
+    from quintain.models.protocol import ACCESS, includes_access
 
-    levels, needed = [str(level) for level in LEVELS], str(entry.fact("access"))
+    needed = entry.fact("access")
     if needed in (UPDATE, SUM) and inputs.is_black_box:
         raise SettingError(
             f"{entry.name} is an attack on updates, and {inputs.call.model} is a black box, which sends "
             "none; expected a net, or an attack on models (quintain list leak --long)"
         )
-    if needed in levels and levels.index(needed) > levels.index(inputs.attacker_access):
+    if needed in ACCESS and not includes_access(inputs.attacker_access, needed):
         why = "" if inputs.access else f", all that {inputs.call.model} gives"
         raise SettingError(
             f"{entry.name} needs {needed} of the model; the attacker sees {inputs.attacker_access}{why}. "
@@ -159,18 +162,15 @@ def _refuse_without_access(inputs: LeakInputs, entry: Entry) -> None:
 
 def _refuse_without_shadows(inputs: LeakInputs, entry: Entry) -> None:
     """Raise SettingError where an attack needs shadow models that cannot be trained."""
-    target, retrains = inputs.target, entry.fact("goal") == RETRAINED
-    if not ("shadows" in entry.words("needs") or retrains) or (target.build and target.train):
+    retrains = entry.fact("goal") == RETRAINED
+    why = _why_no_training(inputs) if retrains or "shadows" in entry.words("needs") else ""
+    if not why:
         return
     expected = "--train mine.py:train or --epochs N of Quintain's own training, or "
     if inputs.is_black_box:
-        why = f"{inputs.call.model} is a black box, of whose kind none can be trained"
         expected = ""
-    elif target.build is None:
-        why = f"{inputs.call.model} gives the same weights for every seed, so that no fresh net can be built"
+    elif inputs.target.build is None:
         expected = "a factory of an untrained net with the trained weights as --weights, or "
-    else:
-        why = "nobody said how the model was trained"
     raise SettingError(
         f"{entry.name} needs {'a second training' if retrains else 'shadow models'}, and {why}; expected "
         f"{expected}an attack that needs none (quintain list leak --long)"

@@ -29,10 +29,8 @@ def read_attribute(text: str, call: "VerbCall", others: "Dataset") -> "HiddenAtt
     from quintain.data.joined import join
     from quintain.leakage.hidden_attribute import block_attribute, feature_attribute
 
-    data, shape = (
-        join([call.train.with_classes(others.num_classes), others], name=call.data),
-        call.train.shape,
-    )
+    data = join([call.train.with_classes(others.num_classes), others], name=call.data)
+    shape = data.shape
     block = BLOCK.fullmatch(text)
     if block is not None:
         if len(shape) != 3:

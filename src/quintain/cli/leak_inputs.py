@@ -96,12 +96,12 @@ class LeakInputs:
         Raises:
             SettingError: If --access says more than that.
         """
-        from quintain.leakage.view import LEVELS
+        from quintain.models.protocol import includes_access
 
         given = self.target.model.access
         if self.access is None:
             return given
-        if LEVELS.index(self.access) > LEVELS.index(given):
+        if not includes_access(given, self.access):
             raise SettingError(
                 f"--access {self.access}, and {self.call.model} gives {given} alone; expected at most those: "
                 f"--access {given}, or leave it out"

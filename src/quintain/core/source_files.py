@@ -61,14 +61,18 @@ def _imported_modules(file: Path, folder: Path) -> Iterator[tuple[str, ...]]:
         if isinstance(node, ast.Import):
             yield from (tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = (*above, *(node.module or "").split(".")) if node.module else above
+            above = _package_above(package, node.level)
+            base = (*above, *node.module.split(".")) if node.module else above
             yield base
             yield from ((*base, alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and (name := _literal_import(node)):
             level = len(name) - len(name.lstrip("."))
-            above = package[: len(package) - level + 1] if level else ()
-            yield (*above, *filter(None, name.split(".")))
+            yield (*_package_above(package, level), *filter(None, name.split(".")))
+
+
+def _package_above(package: tuple[str, ...], level: int) -> tuple[str, ...]:
+    """Return what a relative import of so many dots starts from; nothing for an absolute one."""
+    return package[: len(package) - level + 1] if level else ()
 
 
 def _literal_import(call: ast.Call) -> str:

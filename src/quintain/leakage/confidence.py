@@ -23,12 +23,12 @@ _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (
 def logit_confidence(scores: Tensor, y: Tensor, *, name: str = "the model") -> NDArray[np.float64]:
     r"""Return the log odds of label y by a model's ``scores`` (B, K), in float64 (B,).
 
+    .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j
+
     Args:
         scores: Logits, probabilities or log probabilities.
         y: Labels (B,).
         name: What errors call the model.
-
-    .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j
 
     Raises:
         DataError: For scores that are not finite.

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.models.protocol import Access, ClassifierLike
-
-LEVELS: tuple[Access, ...] = ("labels", "scores", "gradients")
-"""From the least access to the most."""
+from quintain.models.protocol import Access, ClassifierLike, includes_access
 
 
 class AttackerView(Protocol):
@@ -42,7 +39,7 @@ class ModelView:
     ) -> None:
         self._model = model
         self.access: Access = model.access if access is None else access
-        if LEVELS.index(self.access) > LEVELS.index(model.access):
+        if not includes_access(model.access, self.access):
             raise SettingError(
                 f"a view of {self.access} of {model.name}, which gives {model.access}; expected no more "
                 "than it gives"
@@ -87,7 +84,7 @@ class ModelView:
         return self._model(x)
 
     def _require(self, access: Access) -> None:
-        if LEVELS.index(self.access) < LEVELS.index(access):
+        if not includes_access(self.access, access):
             raise SettingError(f"{access} were asked of a view of {self.access}; expected an attack on those")
 
     def _count(self, x: Tensor) -> None:

@@ -1,11 +1,20 @@
 """The interface of every model under evaluation, whether its weights are known or only its outputs."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 Access = Literal["labels", "scores", "gradients"]
+
+ACCESS: tuple[Access, ...] = get_args(Access)
+"""Kinds of access to a model, the least first; each includes those before it."""
+
+
+def includes_access(given: str, needed: str) -> bool:
+    """Return whether one kind of access to a model includes another: scores include labels."""
+    kinds: tuple[str, ...] = ACCESS
+    return kinds.index(given) >= kinds.index(needed)
 
 
 class ClassifierLike(Protocol):

@@ -1,11 +1,19 @@
 """What leakage attacks found, as records keep it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quintain.results.artifacts import Picture
 from quintain.results.evidence import ConfidenceLevels
-from quintain.results.quantity import Metric
+from quintain.results.quantity import Metric, Quantity
+
+TITLES: Mapping[Metric, str] = {
+    Metric.MEMBERSHIP_TPR: "Training examples found",
+    Metric.MEMBERSHIP_ADVANTAGE: "Membership advantage",
+    Metric.REIDENTIFIED: "People identified",
+}
+"""What a claim on each metric is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class LeakPictures:
     """One original beside what was made of it, where pictures may be shown.
 
     Args:
-        title: What is shown, such as the name of the person or class.
+        title: What is shown, such as the class; no name of a private person.
         original: The private picture that is nearest to the reconstruction.
         reconstructed: What the attack made.
         baseline: The best picture that needs no access.
@@ -97,3 +105,18 @@ def worst_of(measurements: Sequence[LeakMeasurement]) -> tuple[LeakMeasurement, 
         if key not in best or one.gain > best[key].gain:
             best[key] = one
     return tuple(best.values())
+
+
+def name_of_title(title: str) -> str:
+    """Return a model's title as claims and requirements name it: ``private-epsilon-3``."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
+
+
+def title_of_claim(quantity: Quantity, candidates: str) -> str:
+    """Return what a claim is about: ``Training examples found at 1 % false alarms, canaries``."""
+    return f"{TITLES[quantity.metric]}{at_false_alarms(quantity.fpr)}, {candidates}"
+
+
+def at_false_alarms(fpr: float | None) -> str:
+    """Return a false-positive rate in words, to end a phrase with; nothing where there is none."""
+    return "" if fpr is None else f" at {100 * fpr:g} % false alarms"

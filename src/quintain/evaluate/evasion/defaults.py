@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from quintain.attacks.base import ACCESS, access_of
+from quintain.attacks.base import access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.models.modules import input_type
-from quintain.models.protocol import Access, ClassifierLike
+from quintain.models.protocol import ACCESS, Access, ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_threat
 from quintain.threats.threat import Threat, check_types
 

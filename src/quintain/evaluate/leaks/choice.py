@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from quintain.core.registry import Entry, by_default_rank
 from quintain.evaluate.leaks.goals import MEASURES
-from quintain.leakage.view import LEVELS
-from quintain.models.protocol import Access
+from quintain.models.protocol import ACCESS, Access, includes_access
 from quintain.results.records import NotDone
 
 GOALS = ("membership", "identity", "pictures", "agreement", "attributes", "exposure")
@@ -58,8 +57,12 @@ def default_leaks(
     for goal in goals:
         if goal not in MEASURES:
             continue
-        listed = [one for one in ranked if one.fact("goal") == goal and one.fact("access") in LEVELS]
-        fits = [one for one in listed if _allows(access, one) and set(one.words("needs")) <= known]
+        listed = [one for one in ranked if one.fact("goal") == goal and one.fact("access") in ACCESS]
+        fits = [
+            one
+            for one in listed
+            if includes_access(access, one.fact("access")) and set(one.words("needs")) <= known
+        ]
         if fits:
             chosen.append(
                 max(fits, key=lambda one: (one.fact("default_rank") != "", len(one.words("needs"))))
@@ -73,8 +76,3 @@ def default_leaks(
             )
             missing.append(NotDone(goal, lacking, REMEDIES.get(goal, REMEDY)))
     return tuple(chosen), tuple(missing)
-
-
-def _allows(access: Access, entry: Entry) -> bool:
-    levels = [str(level) for level in LEVELS]
-    return levels.index(entry.fact("access")) <= levels.index(access)

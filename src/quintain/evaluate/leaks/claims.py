@@ -1,6 +1,5 @@
 """Brackets on what attackers find out: attacks from below, what a claimed privacy allows from above."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,19 +9,13 @@ from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.leakage.membership_rates import CONFIDENCES
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import ConfidenceLevels
-from quintain.results.leak_records import LeakMeasurement
+from quintain.results.leak_records import LeakMeasurement, name_of_title, title_of_claim
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 
 INDEPENDENT = "candidates were members or not independently of each other, and so are their scores"
 PERSON_UNCLAIMED = "a claim about single examples says nothing of a person's many; nothing limits it"
 NOTHING_CLAIMED = "no privacy is claimed, so that nothing limits it"
-
-TITLES: Mapping[Metric, str] = {
-    Metric.MEMBERSHIP_TPR: "Training examples found",
-    Metric.MEMBERSHIP_ADVANTAGE: "Membership advantage",
-    Metric.REIDENTIFIED: "People identified",
-}
 
 
 def leak_claims(
@@ -71,11 +64,6 @@ def leak_claims(
     )
 
 
-def name_of_title(title: str) -> str:
-    """Return a model's title as requirements can name it: ``private-epsilon-3``."""
-    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
-
-
 def count_levels(hits: int, trials: int) -> ConfidenceLevels:
     """Return Clopper-Pearson lower limits of a rate, at several confidences."""
     return ConfidenceLevels(
@@ -121,11 +109,10 @@ def _claim(
         method=", ".join(dict.fromkeys(one.attack for one in attacks)),
         assumptions=(INDEPENDENT,) if metric is not Metric.REIDENTIFIED else (),
     )
-    at = "" if fpr is None else f" at {100 * fpr:g} % false alarms"
     candidates = attacks[0].candidates
     return Claim(
         name=f"{model}:{quantity.text}:{candidates}",
-        title=f"{TITLES[metric]}{at}, {candidates}{of_model}",
+        title=f"{title_of_claim(quantity, candidates)}{of_model}",
         model=model,
         bracket=Bracket(lower, upper),
         primary=primary,

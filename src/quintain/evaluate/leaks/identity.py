@@ -17,7 +17,7 @@ from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_picture
-from quintain.evaluate.leaks.claims import above, count_levels, name_of_title
+from quintain.evaluate.leaks.claims import above, count_levels
 from quintain.evaluate.leaks.inputs import access_of, open_view
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
@@ -28,7 +28,7 @@ from quintain.leakage.judges.identity import FIRST, IdentityJudge, IdentityScore
 from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import ModelView
-from quintain.results.leak_records import LeakMeasurement, LeakPictures
+from quintain.results.leak_records import LeakMeasurement, LeakPictures, name_of_title
 from quintain.results.quantity import Metric
 
 MIN_ACCURACY = 0.6

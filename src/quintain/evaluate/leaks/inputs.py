@@ -5,8 +5,8 @@ from quintain.core.files import sha256
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
 from quintain.evaluate.leaks.job import LeakJob
 from quintain.leakage.attack import LeakageAttack
-from quintain.leakage.view import LEVELS, ModelView
-from quintain.models.protocol import Access, ClassifierLike
+from quintain.leakage.view import ModelView
+from quintain.models.protocol import Access, ClassifierLike, includes_access
 
 
 class SharedExamplesError(DataError):
@@ -62,8 +62,8 @@ def access_of(job: LeakJob, attack: LeakageAttack, model: ClassifierLike) -> Acc
     Raises:
         SettingError: If the attack needs more than that.
     """
-    access, levels = job.access or model.access, [str(level) for level in LEVELS]
-    if levels.index(access) < levels.index(attack.access):
+    access = job.access or model.access
+    if not includes_access(access, attack.access):
         raise SettingError(
             f"{attack.name} needs {attack.access} of the model; the attacker sees {access}. Take an attack "
             "on those (quintain list leak --long says what each needs)"

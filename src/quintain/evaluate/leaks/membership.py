@@ -25,8 +25,8 @@ from quintain.leakage.judges.ranked_scores import most_exposed, rank_scores
 from quintain.leakage.judges.trade_off import EpsilonDelta, MaxTPR
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.membership_rates import MembershipScores, advantage_levels, tpr_levels
-from quintain.leakage.view import LEVELS, ModelView
-from quintain.models.protocol import Access
+from quintain.leakage.view import ModelView
+from quintain.models.protocol import Access, includes_access
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.leak_records import CurvePoint, LeakMeasurement
 from quintain.results.quantity import Metric
@@ -124,7 +124,7 @@ def run_trial(
     """
     target, level = trial.target, access or trial.target.model.access
     for attack in attacks:
-        if LEVELS.index(attack.access) > LEVELS.index(level):
+        if not includes_access(level, attack.access):
             raise SettingError(
                 f"{attack.name} needs {attack.access} and the attacker has {level}; expected attacks on "
                 "no more than that"

@@ -106,16 +106,19 @@ def is_other_class(label: int, data: Dataset, known: Dataset) -> bool:
     Names are compared without case and outer spaces. Where one has a name for the number and the other has
     none, they are taken for the same.
     """
-    name = _name(data, label)
-    named = name != str(label)
-    if label < known.num_classes and named != (_name(known, label) != str(label)):
+    if label < known.num_classes and _has_name(data, label) != _has_name(known, label):
         return False
-    return name not in {_name(known, one) for one in range(known.num_classes)}
+    return _name(data, label) not in {_name(known, one) for one in range(known.num_classes)}
 
 
 def _name(data: Dataset, label: int) -> str:
     """Return the name of a class as it is compared; its number where it has none."""
     return data.class_names[label].strip().casefold()
+
+
+def _has_name(data: Dataset, label: int) -> bool:
+    """Whether a class has a name besides its number."""
+    return _name(data, label) != str(label)
 
 
 def _require_other_people(members: Dataset, public: Dataset) -> None:
@@ -129,9 +132,7 @@ def _require_other_people(members: Dataset, public: Dataset) -> None:
             f"{members.name}, too; expected other people, under labels or names of their own"
         )
     unsure = [
-        label
-        for label in set(private) & set(labels)
-        if (_name(members, label) == str(label)) != (_name(public, label) == str(label))
+        label for label in set(private) & set(labels) if _has_name(members, label) != _has_name(public, label)
     ]
     if unsure:
         raise SettingError(

@@ -9,18 +9,20 @@ from torch import nn
 
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.choice import default_leaks
-from quintain.evaluate.leaks.claims import leak_claims, name_of_title
+from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.identity import JUDGE, measure_people
-from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget, Trainer
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.people import People
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
+from quintain.evaluate.model import clean_counts
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.judges.identity import train_judge
 from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.models.classifier import Classifier
+from quintain.results.leak_records import name_of_title
 from quintain.results.privacy_records import LeakResult
 from quintain.training import Recipe
 
@@ -71,13 +73,15 @@ def run_identity(
     clock = time.perf_counter()
     (entry,), _ = default_leaks("scores", knows=("public",), goals=("identity",))
     of_people = f"{len(set(members.labels.tolist()))} people"
-    trainings: tuple[tuple[str, Trainer], ...] = (
-        (f"plain, {of_people}", RecipeTrainer(recipe)),
-        (f"private, epsilon {private.epsilon:g} a picture, {of_people}", PrivateTrainer(private)),
+    trainings = (
+        TargetTraining(f"plain, {of_people}", build, RecipeTrainer(recipe)),
+        TargetTraining(
+            f"private, epsilon {private.epsilon:g} a picture, {of_people}", build, PrivateTrainer(private)
+        ),
     )
-    first = _trained(build, trainings[0], members, seed)
+    plain_target = _train(trainings[0], members, seed)
     job = LeakJob(
-        first,
+        plain_target,
         (entry.build(),),
         members,
         others,
@@ -90,24 +94,25 @@ def run_identity(
         progress=progress,
     )
     people = People.of(job)
-    judged = train_judge(
+    trained_judge = train_judge(
         people.training(),
         people.others(),
         people.public(),
         seed=derive_seed(job.seed, "identity", "judge"),
         train=lambda x, y, judge_seed: judge(x, y, judge_seed, progress=progress),
     )
-    targets = (first, _trained(build, trainings[1], members, seed))
-    found = [measure_people(replace(job, target=target), people, judged) for target in targets]
+    targets = (plain_target, _train(trainings[1], members, seed))
+    found = [measure_people(replace(job, target=target), people, trained_judge) for target in targets]
+    measurements = tuple(one for each in found for one in each.measurements)
     claims = leak_claims(
-        (one for each in found for one in each.measurements),
-        model=name_of_title(targets[0].title),
-        model_hash=first.model.hash,
+        measurements,
+        model=name_of_title(plain_target.title),
+        model_hash=plain_target.model.hash,
         data_hash=ProtectedRecords.of_run(members, unfinished).keyed_hash,
         primary=False,
     )
     result = LeakResult(
-        measurements=tuple(one for each in found for one in each.measurements),
+        measurements=measurements,
         pictures=tuple(one for each in found for one in each.pictures),
         seconds=time.perf_counter() - clock,
     )
@@ -115,30 +120,25 @@ def run_identity(
         *(_accuracy_note(target, others) for target in targets),
         f"epsilon {private.epsilon:g} is of one picture; a person has about "
         f"{round(len(members) / len(people.classes))}, and nothing bounds what is found of a person",
-        *_said(found, targets),
+        *_merge_notes(found, targets),
     )
     return StepOutput(result, claims, notes, reproducible=False)
 
 
-def _trained(
-    build: Callable[[int], nn.Module], training: tuple[str, Trainer], members: Dataset, seed: int
-) -> LeakTarget:
+def _train(training: TargetTraining, members: Dataset, seed: int) -> LeakTarget:
     """Return a net that was trained on the members."""
-    title, train = training
-    net = build(derive_seed(seed, "identity", "weights"))
-    train(net, members, derive_seed(seed, "identity", "training"))
-    return LeakTarget(Classifier(net.eval(), num_classes=members.num_classes), title)
+    net = training.build(derive_seed(seed, "identity", "weights"))
+    training.train(net, members, derive_seed(seed, "identity", "training"))
+    return training.target(Classifier(net.eval(), num_classes=members.num_classes))
 
 
 def _accuracy_note(target: LeakTarget, others: Dataset) -> str:
     """Say how well a net knows its people on pictures that it was not trained on."""
-    right = sum(
-        int((target.model.predict(part.x) == part.y).sum()) for part in others.batches(READ_BATCH_SIZE)
-    )
-    return f"{target.title}: right on {right / len(others):.0%} of {len(others)} other pictures of its people"
+    accuracy = clean_counts(target.model, others).accuracy
+    return f"{target.title}: right on {accuracy:.0%} of {len(others)} other pictures of its people"
 
 
-def _said(found: list[LeakFindings], targets: tuple[LeakTarget, ...]) -> tuple[str, ...]:
+def _merge_notes(found: list[LeakFindings], targets: tuple[LeakTarget, ...]) -> tuple[str, ...]:
     """Return the notes of all measurements, each once; what is of one target names it."""
     common = [note for note in found[0].notes if all(note in each.notes for each in found)]
     own = [

@@ -21,8 +21,7 @@ from quintain.evaluate.privacy_target import ProtectedRecords
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.attack import LeakageAttack
 from quintain.leakage.hidden_attribute import HiddenAttribute
-from quintain.leakage.view import LEVELS
-from quintain.models.protocol import Access
+from quintain.models.protocol import ACCESS, Access
 from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult
 from quintain.results.records import NotDone
@@ -162,7 +161,7 @@ def check_leaks(plan: LeakPlan, attacks: Sequence[LeakageAttack], *, folder: Pat
         chosen = [attack for attack in attacks if attack.goal == goal]
         job = _job(plan, chosen, goal, folder=folder, show=False, unfinished=None, progress=no_progress)
         for attack in chosen:
-            if attack.access in LEVELS:
+            if attack.access in ACCESS:
                 access_of(job, attack, plan.target.model)
         if goal == "identity":
             People.of(job)

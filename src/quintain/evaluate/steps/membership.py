@@ -11,13 +11,14 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.choice import default_leaks
-from quintain.evaluate.leaks.claims import leak_claims, name_of_title
+from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import TargetTraining
 from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords, plan_record
 from quintain.evaluate.step import StepOutput
+from quintain.results.leak_records import name_of_title
 from quintain.results.privacy_records import LeakResult
 from quintain.training import Recipe
 

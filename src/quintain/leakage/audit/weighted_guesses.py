@@ -10,26 +10,32 @@ a plain count of 1.35 times as many guesses does, for mu = 2.5 as one of 1.15 ti
 
 import math
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincinv, expit, gammaln, ndtr, xlogy
 
+Number = TypeVar("Number", float, NDArray[np.float64])
+
 SURE_WEIGHT = 3
 """What a right guess among the surest half counts; the others count 1."""
 
 _NODES = 48
-"""Points of the Gauss-Legendre rule over the strength at which the two halves part."""
+"""Points of the Gauss-Legendre rule over the threshold t between the two halves."""
 
 _LEFT_OUT = 1e-13
-"""Probability on each side of the points; it is added, and so is ``_ROUNDING``, to the relative error."""
+"""Probability of thresholds on each side of the points; it is added to the p-value."""
 
 _ROUNDING = 1e-9
+"""Relative error of the p-value at most; it is added, too."""
 
 _MAX_MU = 64.0
+"""The largest lower bound on mu that is sought."""
 
 _SMALLEST = 1e-300
+"""Keeps the logarithm of a p-value finite."""
 
 _STEP = 1e-7
 """How far below the largest refuted mu the bound may lie."""
@@ -78,8 +84,8 @@ def weighted_p_value(canaries: int, weighted: int, mu: float) -> float:
         return 0.0
     sure = canaries // 2
     others = canaries - sure - 1
-    t, weights = _parting_strengths(canaries, mu)
-    above = ndtr(mu / 2 - t) + ndtr(-mu / 2 - t)
+    t, weights = _threshold_quadrature(canaries, mu)
+    above = _fraction_above(t, mu)
     # P[at least j right, of the guess at t and the others], j = 0 .. others + 1, and 0 above.
     wrong_below = ndtr(mu / 2 + t) - ndtr(mu / 2)
     right_below = ndtr(mu / 2) - ndtr(mu / 2 - t)
@@ -116,26 +122,31 @@ def mu_lower_bound(canaries: int, weighted: int, confidence: float) -> float:
     return bound if bound > refuted and excess(bound) <= 0 else refuted
 
 
-def _parting_strengths(canaries: int, mu: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return strengths t, and weights that integrate over the law of the (h + 1)-th largest."""
+def _threshold_quadrature(canaries: int, mu: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return thresholds t, and weights that integrate over the law of the (h + 1)-th largest."""
     a, b = canaries // 2 + 1, canaries - canaries // 2
 
-    def strength(share: float) -> float:
-        if share >= 1:
+    def threshold(fraction: float) -> float:
+        if fraction >= 1:
             return 0.0
-        return float(brentq(lambda t: ndtr(mu / 2 - t) + ndtr(-mu / 2 - t) - share, 0.0, mu + 40.0))
+        return float(brentq(lambda t: _fraction_above(t, mu) - fraction, 0.0, mu + 40.0))
 
-    low = strength(1 - float(betaincinv(b, a, _LEFT_OUT)))
-    high = strength(float(betaincinv(a, b, _LEFT_OUT)))
+    low = threshold(1 - float(betaincinv(b, a, _LEFT_OUT)))
+    high = threshold(float(betaincinv(a, b, _LEFT_OUT)))
     points, weights = _gauss_legendre()
     t = (low + high) / 2 + (high - low) / 2 * points
     # The density of t is that of Beta(a, b) at F(t), times -F'(t); 1 - F(t) as a sum that loses no digits.
-    share = ndtr(mu / 2 - t) + ndtr(-mu / 2 - t)
+    above = _fraction_above(t, mu)
     rest = ndtr(mu / 2 + t) - ndtr(mu / 2 - t)
     slope = (np.exp(-((t - mu / 2) ** 2) / 2) + np.exp(-((t + mu / 2) ** 2) / 2)) / np.sqrt(2 * np.pi)
     log_beta = gammaln(a + b) - gammaln(a) - gammaln(b)
-    density = np.exp(log_beta + xlogy(a - 1, share) + xlogy(b - 1, rest)) * slope
+    density = np.exp(log_beta + xlogy(a - 1, above) + xlogy(b - 1, rest)) * slope
     return t, weights * density * (high - low) / 2
+
+
+def _fraction_above(t: Number, mu: float) -> Number:
+    """Return F(t): how probable it is that a score is farther than t from 0."""
+    return ndtr(mu / 2 - t) + ndtr(-mu / 2 - t)
 
 
 @lru_cache(maxsize=1)

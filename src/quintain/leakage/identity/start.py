@@ -26,7 +26,7 @@ class Inversion:
         prior: What pictures such as these look like.
         budget: Queries for each candidate.
         count: Number of candidates.
-        asked: Queries of the view before the attack.
+        queries_before: Queries of the view before the attack.
     """
 
     model: ModelView
@@ -34,7 +34,7 @@ class Inversion:
     prior: PicturePrior
     budget: int
     count: int
-    asked: int
+    queries_before: int
 
     @classmethod
     def begin(
@@ -64,7 +64,7 @@ class Inversion:
             prior,
             budget=budget,
             count=len(candidates),
-            asked=model.queries,
+            queries_before=model.queries,
         )
 
     def public_scores(self, pool: int, *, seed: int) -> Tensor:
@@ -76,7 +76,7 @@ class Inversion:
         """Return the guess of some pictures (*S), one a candidate, with the queries of each on average."""
         return Guess(
             images=torch.stack(list(images)) if images else self.prior.mean.new_empty(0),
-            queries=(self.model.queries - self.asked) / max(1, self.count),
+            queries=(self.model.queries - self.queries_before) / max(1, self.count),
         )
 
 

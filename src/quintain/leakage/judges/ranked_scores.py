@@ -112,14 +112,14 @@ def curve_points(ranked: RankedScores) -> Iterator[tuple[float, float]]:
 
 
 def exposure_of(ranked: RankedScores) -> Iterator[float]:
-    """Yield for each candidate, in the order of the scores given, the share of others that come after it.
+    """Yield for each candidate, in the order of the scores given, the fraction of others that come after it.
 
     It is 1 where no other comes before: whoever names such members makes no false alarm.
     """
     before = np.concatenate([[0], np.cumsum(~ranked.is_member)[:-1]])
-    share = np.empty(len(before))
-    share[ranked.order] = 1 - before / ranked.others
-    yield from share.tolist()
+    fraction = np.empty(len(before))
+    fraction[ranked.order] = 1 - before / ranked.others
+    yield from fraction.tolist()
 
 
 def most_exposed(

@@ -1,6 +1,5 @@
 """The section "Is it anonymous?": how surely members can be told, held from both sides."""
 
-import re
 from collections.abc import Sequence
 
 from quintain.report import format as fmt
@@ -10,7 +9,7 @@ from quintain.report.leak_table import is_shown_to_leak
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
 from quintain.results.bounds import Consistency
-from quintain.results.leak_records import LeakMeasurement
+from quintain.results.leak_records import LeakMeasurement, at_false_alarms, name_of_title, title_of_claim
 from quintain.results.privacy_records import LeakResult
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim
@@ -21,13 +20,6 @@ LEAD = (
     "A model is anonymous as far as nobody can tell from it who was trained on. An attack shows how surely "
     "one can tell at least, a claimed epsilon how surely at most; removing names does neither."
 )
-
-TITLES = {
-    Metric.MEMBERSHIP_ADVANTAGE: "Membership advantage",
-    Metric.MEMBERSHIP_TPR: "Training examples found",
-    Metric.REIDENTIFIED: "People identified",
-}
-"""What a claim on each metric is about."""
 
 SMALL = 0.01
 """A bound on the advantage below which an attacker is nearly reduced to guessing."""
@@ -65,13 +57,13 @@ def _answers(run: RunResults, claims: Sequence[Claim]) -> list[str]:
             answer = "an attack finds out more than the claimed privacy allows; do not rely on the claim"
         elif found:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
-            answer = f"no, {_finding(worst)}{_limit(limited)}"
+            answer = f"no, {_leak_text(worst)}{_limit_text(limited)}"
         elif limited:
-            answer = f"{_not_shown(own, _measured(run, model, claims))}{_limit(limited)}"
+            answer = f"{_no_leak_text(own, _measured(run, model, claims))}{_limit_text(limited)}"
         else:
             answer = (
-                f"{_not_shown(own, _measured(run, model, claims))}, and nothing limits a stronger attack: no "
-                "privacy is claimed"
+                f"{_no_leak_text(own, _measured(run, model, claims))}, and nothing limits a stronger attack: "
+                "no privacy is claimed"
             )
         name = "This model" if model == "model" else f"Model {model}"
         answers.append(f"{name}: {answer}.")
@@ -82,36 +74,31 @@ def _measured(run: RunResults, model: str, claims: Sequence[Claim]) -> list[Leak
     """Return what was measured of a model; what no claim goes by is of the model that is claimed first."""
     names, first = {claim.model for claim in claims}, claims[0].model
     found = [one for result in run.results_of(LeakResult) for one in result.measurements]
-    return [one for one in found if (name if (name := _name(one.model)) in names else first) == model]
+    return [one for one in found if (name if (name := name_of_title(one.model)) in names else first) == model]
 
 
-def _name(title: str) -> str:
-    """Return a model's title as claims call it: ``private-epsilon-3``."""
-    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
-
-
-def _not_shown(claims: Sequence[Claim], measured: Sequence[LeakMeasurement]) -> str:
+def _no_leak_text(claims: Sequence[Claim], measured: Sequence[LeakMeasurement]) -> str:
     """Say what no attack did, or what one seemed to do and is not shown."""
     metrics = {claim.bracket.quantity.metric for claim in claims}
-    said = []
+    texts = []
     if metrics - {Metric.REIDENTIFIED}:
         seen = [one for one in measured if one.metric in metrics - {Metric.REIDENTIFIED} and one.gain > 0]
-        said.append(
-            f"not shown that members are told from others: {_seen(seen)}"
+        texts.append(
+            f"not shown that members are told from others: {_by_chance_text(seen)}"
             if seen
             else "no attack of this run told members from others"
         )
     if Metric.REIDENTIFIED in metrics:
         seen = [one for one in measured if one.metric is Metric.REIDENTIFIED and one.value > 0]
-        said.append(
-            f"not shown that faces are known again: {_seen(seen)}"
+        texts.append(
+            f"not shown that faces are known again: {_by_chance_text(seen)}"
             if seen
             else "no attack of this run made a face that is known again"
         )
-    return "; ".join((*said, *_other_leaks(measured)))
+    return "; ".join((*texts, *_other_leaks(measured)))
 
 
-def _seen(found: Sequence[LeakMeasurement]) -> str:
+def _by_chance_text(found: Sequence[LeakMeasurement]) -> str:
     """Say what the best attack reached without showing a leak: ``3 of 5 were, which chance may explain``."""
     best = max(found, key=lambda one: one.gain)
     reached = {
@@ -119,7 +106,7 @@ def _seen(found: Sequence[LeakMeasurement]) -> str:
         Metric.MEMBERSHIP_ADVANTAGE: f"an advantage of {fmt.percent(best.value)} was reached",
     }.get(
         best.metric or Metric.MEMBERSHIP_TPR,
-        f"{fmt.percent(best.value)} were found at {100 * (best.fpr or 0):g} % false alarms",
+        f"{fmt.percent(best.value)} were found{at_false_alarms(best.fpr or 0.0)}",
     )
     paid = ", with the choice among attacks paid for" if is_shown_to_leak(best) else ""
     return f"{reached} ({fmt.percent(best.baseline)} without access), which chance may explain{paid}"
@@ -134,7 +121,7 @@ def _other_leaks(measured: Sequence[LeakMeasurement]) -> tuple[str, ...]:
     return (f"yet an attack does better than what needs no access by {', '.join(names)}",) if names else ()
 
 
-def _limit(limited: Sequence[Claim]) -> str:
+def _limit_text(limited: Sequence[Claim]) -> str:
     advantage = [one for one in limited if one.bracket.quantity.metric is Metric.MEMBERSHIP_ADVANTAGE]
     if not advantage:
         return ""
@@ -142,21 +129,16 @@ def _limit(limited: Sequence[Claim]) -> str:
     return f"; the claimed privacy allows an advantage of at most {fmt.percent(value)}"
 
 
-def _finding(claim: Claim) -> str:
+def _leak_text(claim: Claim) -> str:
     """Say what the best attack reaches: ``an attack finds at least 3.6 % of ...``."""
     bracket, quantity = claim.bracket, claim.bracket.quantity
     least = f"at least {fmt.metric_value(quantity.metric, bracket.lower.value, Side.LOWER)}"
     said = {
         Metric.MEMBERSHIP_ADVANTAGE: f"tells who was trained on with an advantage of {least}",
-        Metric.MEMBERSHIP_TPR: f"finds {least} of the training examples{_at(claim)}",
+        Metric.MEMBERSHIP_TPR: f"finds {least} of the training examples{at_false_alarms(quantity.fpr)}",
         Metric.REIDENTIFIED: f"identifies {least} of the people",
     }
     return f"an attack {said[quantity.metric]} ({_candidates(claim)})"
-
-
-def _at(claim: Claim) -> str:
-    fpr = claim.bracket.quantity.fpr
-    return "" if fpr is None else f" at {100 * fpr:g} % false alarms"
 
 
 def _candidates(claim: Claim) -> str:
@@ -186,7 +168,7 @@ def _row(claim: Claim) -> tuple[Cell, ...]:
     limited = bracket.upper.basis is not Basis.TRIVIAL
     clash = bracket.consistency is not Consistency.CONSISTENT
     return (
-        Cell(f"{TITLES[metric]}{_at(claim)}, {_candidates(claim)}"),
+        Cell(title_of_claim(bracket.quantity, _candidates(claim))),
         Cell(bracket.lower.method),
         Cell(fmt.metric_value(metric, low, Side.LOWER), "bad" if clash or low > _guessing(claim) else ""),
         Cell(fmt.percent(high) if limited else "nothing claimed", "bad" if clash else ""),
