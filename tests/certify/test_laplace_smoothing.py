@@ -80,6 +80,11 @@ def test_the_radius_is_where_the_worst_set_reaches_one_half():
         assert float(LAPLACE.tail(np.array(radius))) == pytest.approx(1 - p)
 
 
+@pytest.mark.parametrize(("p", "is_larger"), [(0.6, False), (0.94, False), (0.95, True), (0.999, True)])
+def test_at_one_deviation_uniform_noise_proves_more_until_votes_nearly_agree(p, is_larger):
+    assert (LAPLACE.unit * LAPLACE.ratio(p) > UNIFORM.unit * UNIFORM.ratio(p)) is is_larger
+
+
 def test_radii_are_at_most_those_of_half_spaces_and_close_to_them():
     check_radii()
 

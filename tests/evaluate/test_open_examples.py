@@ -26,7 +26,8 @@ GRID = 8
 class Scripted:
     """Certifies each example up to a limit, breaks it from another on; remembers what it was asked."""
 
-    def __init__(self, limits, breaks=None):
+    def __init__(self, limits, breaks=None, distance=0.9):
+        self.distance = distance  # of counterexamples, relative to eps
         self.limits = torch.tensor(limits, dtype=torch.float64)
         self.breaks = torch.full_like(self.limits, torch.inf) if breaks is None else torch.tensor(breaks)
         self.asked = []
@@ -42,7 +43,7 @@ class Scripted:
             forwards=torch.ones_like(y),
             assumptions=("scripted",),
             failed=torch.zeros_like(certified),
-            counterexample=torch.where(broken[:, None], x + 0.9 * threat.eps, torch.nan),
+            counterexample=torch.where(broken[:, None], x + self.distance * threat.eps, torch.nan),
         )
 
 
@@ -128,6 +129,13 @@ def test_a_counterexample_breaks_at_its_size_and_is_saved(tmp_path):
         assert held["inputs"].tolist() == [[np.float32(0.9 * MIDDLE)]]
     save_counterexamples(tmp_path, "other", replace(found, counterexamples=()))
     assert not (tmp_path / COUNTEREXAMPLES / "other.npz").exists()
+
+
+def test_a_counterexample_breaks_at_the_smallest_size_that_allows_it_and_no_smaller_one_is_asked():
+    certifier = Scripted([0.0], [MIDDLE], distance=0.3)
+    found, unasked = asked_of(certifier, known([0.0], [np.inf]))
+    assert found.examples.broken_radius == (SMALL,)
+    assert (certifier.asked, unasked) == ([(0, MIDDLE)], 0)
 
 
 def test_what_would_end_too_late_is_not_asked_and_is_counted():

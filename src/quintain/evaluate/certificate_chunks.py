@@ -6,7 +6,7 @@ An interrupted run can then resume.
 import io
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -115,16 +115,10 @@ def certify_in_chunks(
     Raises:
         KeyboardInterrupt: With what is kept, in words.
     """
-    radius, failed = np.zeros(count), np.zeros(count, bool)
-    forwards, abstained = np.zeros(count, np.int64), np.zeros(count)
-    assumptions, seconds = np.zeros(0, "<U1"), 0.0
+    chunks = store.get() if store is not None else []
     done = np.zeros(count, bool)
-    counterexamples: list[tuple[int, np.ndarray]] = []
-    for chunk in store.get() if store is not None else ():
-        radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
-        forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
-        assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
-        counterexamples += chunk.counterexamples
+    for chunk in chunks:
+        done[chunk.rows] = True
         advance(len(chunk.rows))
     try:
         while not done.all():
@@ -136,23 +130,30 @@ def certify_in_chunks(
                     pace.record(len(chunk.rows), chunk.seconds)
                 if store is not None:
                     store.put(chunk)
-                radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
-                forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
-                assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
-                counterexamples += chunk.counterexamples
+                chunks.append(chunk)
+                done[chunk.rows] = True
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
-    return CertificateChunk(
+    return _merge(chunks, count)
+
+
+def _merge(chunks: Sequence[CertificateChunk], count: int) -> CertificateChunk:
+    """Return the certificates of all examples as one chunk."""
+    merged = CertificateChunk(
         rows=np.arange(count),
-        radius=radius,
-        failed=failed,
-        forwards=forwards,
-        abstained=abstained,
-        assumptions=assumptions,
-        seconds=seconds,
-        counterexamples=tuple(counterexamples),
+        radius=np.zeros(count),
+        failed=np.zeros(count, bool),
+        forwards=np.zeros(count, np.int64),
+        abstained=np.zeros(count),
+        assumptions=chunks[-1].assumptions if chunks else np.zeros(0, "<U1"),
+        seconds=sum(chunk.seconds for chunk in chunks),
+        counterexamples=tuple(pair for chunk in chunks for pair in chunk.counterexamples),
     )
+    for chunk in chunks:
+        for name in ("radius", "failed", "forwards", "abstained"):
+            getattr(merged, name)[chunk.rows] = getattr(chunk, name)
+    return merged
 
 
 def _time(

@@ -151,6 +151,7 @@ def certify_open(
             invalid[now[failed]] = True
             first[now[proved]] = size_index + 1
             last[now[~proved]] = size_index - 1
+            # a counterexample may be allowed at a smaller size than the one that was tried
             last[now] = np.minimum(last[now], (eps[:, None] < broken[now]).sum(0) - 1)
             last[now[failed]] = -1
             advance(int((first[now] > last[now]).sum()))
