@@ -37,12 +37,12 @@ from quintain.threats.l0 import L0
 from quintain.threats.threat import Threat, contains
 
 LEAST_MARGIN = 2.0**-16
-"""Of the margin without a change: a proof shows that the margin is larger everywhere."""
+"""Fraction of the margin without a change that a proof shows the margin to be above everywhere."""
 
 CLEARLY_MORE = 1 + 2.0**-10
-"""Times the margin without a change is more than it, whatever rounding does."""
+"""A factor: so many times the margin without a change is more than it, whatever rounding does."""
 
-TRIED, DESCENT_STEPS = 4, 6
+STARTS, DESCENT_STEPS = 4, 6
 """Inputs at which a bound is least that are tried on the model, and gradient steps from each."""
 
 
@@ -104,7 +104,7 @@ class BranchAndBound(LayerCertifier):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchMargins(LinearMargins):
-    """Bounds of margins by intervals alone; where values are held against them linear ones, which are kept.
+    """Bounds of margins by intervals; by linear bounds where values are checked against them.
 
     Args:
         kept: Linear bounds over the whole threat, by example and radius: those of the last few examples.
@@ -164,7 +164,7 @@ class TracedSearch:
         bounds: Its bounds by intervals, which come first.
         settings: How much is searched.
         margins, quick: The linear bounds that are searched from, in float64 and in float32.
-        checked_shapes: Shapes of examples of which one was held against what a search says of it.
+        checked_shapes: Shapes of examples of which one was checked against what a search says of it.
     """
 
     bounds: TracedBounds
@@ -240,7 +240,7 @@ class TracedSearch:
                 self.checked_shapes.add(at.shape[1:])
                 rival = int(is_open.nonzero()[0])
                 answer = model(x.to(model.device))[0].double()
-                _require_kept(search, rows[rival : rival + 1], float(answer[label] - answer[rival]))
+                _require_consistent(search, rows[rival : rival + 1], float(answer[label] - answer[rival]))
         if found.point is not None:
             return found
         # of what the model returns, which may be softmax of these logits
@@ -261,7 +261,7 @@ class TracedSearch:
         return backward, logits.operation, narrowed.build_region(backward.recording)
 
 
-def _require_kept(search: RivalSearch, row: Tensor, clean: float) -> None:
+def _require_consistent(search: RivalSearch, row: Tensor, clean: float) -> None:
     """Refuse a search that proves more of a margin than the example has without a change.
 
     The example itself is then among the inputs that are looked for, so that no bound may exclude it.
@@ -291,7 +291,7 @@ def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near
         threat: What may be changed.
         near: Inputs (N, *S) to begin at, of which the first few are taken, moved into the threat.
     """
-    begin = near[:TRIED].nan_to_num(threat.low).to(x.dtype)
+    begin = near[:STARTS].nan_to_num(threat.low).to(x.dtype)
     clean, label = x.expand_as(begin), y.expand(len(begin))
     z = threat.project(begin, clean)
     size = threat.eps if isinstance(threat, L0) else threat.eps / 4

@@ -35,7 +35,7 @@ GUARANTEE = (
 SUPPORTS = ("linf", "l2")
 
 SECONDS_PER_VALUE = 2e-8
-"""Of one value in a row that is carried back, about."""
+"""About the time that it takes to carry one value of a row back through a layer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Region:
 
     Args:
         bounds: Lower and upper bounds of operations' values (1, *S), by the operations' places.
-        relus: The places of those that only ReLUs are given, of all nonlinear layers.
+        relus: The places of operations whose values no nonlinear layer but ReLUs is given.
         half_space: A half-space in which the inputs lie; None for all of the threat.
     """
 

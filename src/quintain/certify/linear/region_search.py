@@ -43,13 +43,13 @@ STEPS, STEPS_AGAIN = 8, 5
 """Steps of Adam on slopes and multipliers, in the first round and in those after it."""
 
 ROUNDS, ROUNDS_AGAIN = 10, 3
-"""How often bounds of the whole threat are narrowed at most, and those of a part of it."""
+"""Most rounds of narrowing the bounds of the whole threat, and of a part of it."""
 
 GAIN = 0.1
-"""Of the way from a bound to 0: another round follows one that gained so much."""
+"""Fraction of a bound's distance to 0; after a round that gained so much there is another one."""
 
 LEAST_DEPTH, PATIENCE = 3, 4.0
-"""A search is given up where a region of so many splits tells that it takes so many times what is left."""
+"""A search is given up where a region of at least so many splits would take so many times the bounds left."""
 
 Signs = tuple[tuple[tuple[int, int], int], ...]
 """Splits from the root: an operation's place and the position of a value, and its sign."""

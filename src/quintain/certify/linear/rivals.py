@@ -15,12 +15,12 @@ from quintain.certify.linear.search import Found, PartSearch
 from quintain.certify.linear.search_bounds import quick_bounds
 
 REGIONS = 0.75
-"""Of the time and of the bounds of a margin: for regions, in each of which all bounds are narrowed anew; the
-rest is for parts, which are many more and looser.
+"""Fraction of a margin's time and bounds for the search over regions, where all bounds are narrowed anew;
+the rest is for the search over parts, which are many more and have looser bounds.
 """
 
 CHECK_BOUNDS = 3
-"""Bounds over regions by which a search is held against an example."""
+"""Bounds over regions by which a search is checked against an example."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

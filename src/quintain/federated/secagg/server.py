@@ -127,7 +127,7 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
 
 def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     policy, num_sites = state.policy, len(state.policy.roster)
-
+    # parsed once: the signature is over the root of the tree from which the paths are delivered
     parsed: dict[int, tuple[DealtShares, Tree]] = {}
 
     def root_of(site: int, body: bytes) -> bytes:
