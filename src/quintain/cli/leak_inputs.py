@@ -256,7 +256,7 @@ class LeakInputs:
         """The model, the data and the amounts of an attack on the model; all of it is checked here."""
         from quintain.evaluate.steps.leaks import LeakPlan
 
-        _ = self.attacker_access
+        _ = self.attacker_access  # refuses an --access that the model does not give
         return LeakPlan(
             self.target,
             self.call.model_under_test.file.model_hash,

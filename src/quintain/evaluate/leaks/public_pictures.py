@@ -55,7 +55,7 @@ class PublicPictures:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader is told where there is little to compare with."""
-        if self.count >= FEW:
+        if not self.is_few:
             return ()
         plural = "" if self.count == 1 else "s"
         return (

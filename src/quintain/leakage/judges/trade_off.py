@@ -46,8 +46,8 @@ class EpsilonDelta:
 
     def __call__(self, fpr: float) -> float:
         """Return the largest true-positive rate at a false-positive rate."""
-        grown = math.inf if self.epsilon > 700 else math.exp(self.epsilon)
-        return min(1.0, grown * fpr + self.delta if fpr else self.delta, 1 - (1 - self.delta - fpr) / grown)
+        ratio = self._max_ratio
+        return min(1.0, ratio * fpr + self.delta if fpr else self.delta, 1 - (1 - self.delta - fpr) / ratio)
 
     @property
     def max_advantage(self) -> float:
@@ -55,8 +55,12 @@ class EpsilonDelta:
 
         .. math:: \frac{e^\varepsilon - 1 + 2 \delta}{e^\varepsilon + 1}
         """
-        grown = math.inf if self.epsilon > 700 else math.exp(self.epsilon)
-        return min(1.0, math.tanh(self.epsilon / 2) + 2 * self.delta / (grown + 1))
+        return min(1.0, math.tanh(self.epsilon / 2) + 2 * self.delta / (self._max_ratio + 1))
+
+    @property
+    def _max_ratio(self) -> float:
+        """The exponential of epsilon; infinite where a float has no such number."""
+        return math.inf if self.epsilon > 700 else math.exp(self.epsilon)
 
 
 def max_advantage(max_tpr: MaxTPR) -> float:
