@@ -47,7 +47,7 @@ ALL = (InversionGradient(), InversionScores(), InversionLabels(), InversionDraws
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """One draw of people.
+    """One choice of private people.
 
     Args:
         members: The target's training pictures.
@@ -60,8 +60,8 @@ class Faces:
     public: Dataset
 
 
-def draw_faces(seed: int) -> Faces:
-    """Draw private people by a seed; all others are public."""
+def divide_people(seed: int) -> Faces:
+    """Choose private people of ORL by a seed; all others are public."""
     with np.load(path("data/faces_orl.npz"), allow_pickle=False) as stored:
         x = torch.from_numpy(stored["images"]).float()[:, None] / 255
         owners = stored["labels"]
@@ -207,7 +207,7 @@ def run() -> Iterator[Comparison]:
     tallies: dict[tuple[str, str], Tally] = {}
     judged = []
     for seed in SEEDS:
-        faces = draw_faces(seed)
+        faces = divide_people(seed)
         empty = LeakTarget(q.Classifier(softmax_regression(seed).eval(), num_classes=PRIVATE), "none")
         job = LeakJob(empty, (), faces.members, faces.others, public=faces.public, budget=BUDGET, seed=seed)
         people = People.of(job)

@@ -21,7 +21,7 @@ from benchmarks.leakage.patient_zero import (
     PRIVATE,
     WIDTH,
     Tally,
-    draw_faces,
+    divide_people,
     one_hidden_layer,
     plain,
     softmax_regression,
@@ -112,7 +112,7 @@ def run(peers: Set[str]) -> Iterator[Comparison]:
     tallies: dict[tuple[str, str], Tally] = {}
     seconds: dict[tuple[str, str], list[float]] = {}
     for seed in SEEDS:
-        faces = draw_faces(seed)
+        faces = divide_people(seed)
         for title, build in (
             ("softmax regression", softmax_regression),
             ("300 hidden units", one_hidden_layer),
