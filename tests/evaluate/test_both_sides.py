@@ -97,3 +97,13 @@ def test_an_example_that_is_certified_and_broken_is_saved_and_raised(tmp_path):
 def test_no_side_at_all_is_refused():
     with pytest.raises(SettingError, match="at least one side"):
         robustness(Classifier(net()), points(), SIZES, [], [])
+
+
+def test_certifiers_that_take_long_are_a_side_of_their_own():
+    search = Watched(BranchAndBound(seconds=60.0, max_bounds=20))
+    found = robustness(Classifier(net()), points(), SIZES, [], [Watched(CROWN()), search], budget=600.0)
+    alone = robustness(Classifier(net()), points(), SIZES, [], [Watched(CROWN())], budget=600.0)
+    right = np.mean(np.array(found.examples.predicted) == points().labels)
+    assert 0 < alone.claims[0].bracket.lower.value <= found.claims[0].bracket.lower.value
+    assert found.claims[0].bracket.upper.value <= right
+    assert search.asked

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from quintain.certify import CROWN, IntervalBounds
+from quintain.certify import CROWN, BranchAndBound, IntervalBounds
+from quintain.evaluate import certify
+from quintain.evaluate.certificate_chunks import CertificateStore
 from quintain.evaluate.certify import best_certification, certify_examples
 from tests.evaluate.support.trained_net import SIZES, points
 
@@ -51,3 +53,27 @@ def test_of_an_expensive_certifier_only_the_asked_sizes_are_decided(subject):
     for threat in SIZES:
         proved = [[radius >= threat.eps for radius in radii] for radii in (cheap, dear)]
         assert all(crown >= interval for interval, crown in zip(*proved, strict=True))
+
+
+def test_a_search_is_saved_by_few_examples_however_fast_the_net_is(subject, tmp_path, monkeypatch):
+    """A kill loses at most 8 examples, each of which may take some seconds."""
+    data = points()
+    monkeypatch.setattr(certify, "smallest_batch", lambda *_: None)
+    sizes = []
+
+    def saved(folder, certifier):
+        put = CertificateStore.put
+        monkeypatch.setattr(
+            CertificateStore, "put", lambda self, chunk: (sizes.append(len(chunk.rows)), put(self, chunk))
+        )
+        found = certify_examples(
+            subject, data, SIZES, certifier, method="search", checkpoint_dir=tmp_path / folder
+        )
+        monkeypatch.setattr(CertificateStore, "put", put)
+        return found.examples
+
+    search = BranchAndBound(seconds=60.0, max_bounds=20)
+    in_chunks = saved("search", search)
+    assert sum(sizes) == len(data)
+    assert max(sizes) <= 8
+    assert in_chunks == certify_examples(subject, data, SIZES, search, method="search").examples

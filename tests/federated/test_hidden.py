@@ -11,12 +11,14 @@ from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated import (
     FederatedConfig,
+    RoundAbandonedError,
     attack_masks,
     hidden,
     partition,
     require_hidden,
     secure_sum,
     simulate,
+    unmasking_attack,
 )
 from quintain.federated.secagg import client_keys, client_masked, client_shares, masks
 from quintain.federated.secagg.client_states import RoundContext
@@ -129,6 +131,52 @@ def test_masks_that_one_site_never_put_on_stop_the_training_that_users_run(leak,
     monkeypatch.setattr(client_masked.masks, "mask_vector", leaking)
     with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
         run(linear(), **drop)
+
+
+@pytest.mark.parametrize("stage", ["masked", "late"])
+def test_pairwise_masks_that_nobody_put_on_stop_the_training_also_where_a_site_is_silent(stage, monkeypatch):
+    """Its pairwise masks can be derived and were never there: the self-mask alone must be removed."""
+    monkeypatch.setattr(masks, "pair_streams", lambda *_args, **_settings: [])
+    with pytest.raises(MechanismError, match="words come out right"):
+        run(linear(), dropouts={0: {"hospital-4": stage}})
+
+
+@pytest.mark.parametrize("kept", [{6}, {5, 6}, set()], ids=["one", "all silent", "none"])
+@pytest.mark.parametrize("own", [True, False], ids=["with a self-mask", "without"])
+def test_a_site_that_masks_with_some_silent_peers_alone_is_noticed(kept, own, monkeypatch):
+    whole = masks.mask_vector
+
+    def leaking(words, private, seed, peers, link, site):
+        if site != 1:
+            return whole(words, private, seed, peers, link, site)
+        left = words.copy()
+        if own:
+            masks.add_self_mask(left, seed, link, site)
+        masks.add_pair_masks(left, private, {peer: peers[peer] for peer in kept}, link, site)
+        return left
+
+    monkeypatch.setattr(client_masked.masks, "mask_vector", leaking)
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(8)}
+    with pytest.raises(RoundAbandonedError) as abandoned:
+        secure_sum(given, dropouts={"site-5": "masked", "site-6": "masked"})
+    view = abandoned.value.server_view
+    truth = {name: view.policy.encoding.quantize(vector) for name, vector in given.items()}
+    with pytest.raises(MechanismError, match="gives away the vector of 'site-1': 60 of 60 words"):
+        require_hidden(view, truth)
+
+
+def test_every_set_of_derivable_masks_is_removed_once():
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(8)}
+    view = secure_sum(given, dropouts={"site-5": "masked", "site-6": "late"}).server_view
+    attacker = unmasking_attack.MaskAttacker(view)
+    for name, num_own, num_pairs in [("site-1", 1, 2), ("site-6", 0, 7)]:
+        whole, partial = attacker.sets_of_masks(name)
+        assert [len(one) for one in whole] == sorted({0, num_own, num_pairs, num_own + num_pairs})
+        sets = {frozenset(one) for one in whole + partial}
+        assert len(sets) == len(whole) + len(partial)
+        if name == "site-1":  # of two pairwise masks and a self-mask those are all sets
+            assert len(sets) == 8
+        assert all(len(one) in {1, 2, num_pairs - 1, num_pairs} for one in partial)
 
 
 @pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
@@ -373,12 +421,12 @@ def test_the_stated_power_is_there_at_the_stated_sizes(size, change):
         rng = np.random.default_rng(seed)
         left = rng.integers(0, 2**32, size, dtype=np.uint32)
         change(left, rng)
-        assert smallest(left) < hidden.FALSE_ALARM / 10  # as with two guesses at each of five sites
+        assert smallest(left) < hidden.FALSE_ALARM / 20  # as with four guesses at each of five sites
 
 
 def test_four_words_of_ten_million_are_no_chance_and_one_is():
-    assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
-    assert binomial_tail(2, 40_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
+    assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 20
+    assert binomial_tail(2, 20_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 20
     assert binomial_tail(1, 100, 2.0**-32) > hidden.FALSE_ALARM
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from quintain.evaluate.brackets import known_examples, robustness_claims
 from quintain.evaluate.certify import Certification, best_certification, certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.job import AttackFn
-from quintain.evaluate.model import named_model
+from quintain.evaluate.model import EvaluatedModel, named_model, per_example, predictions
 from quintain.evaluate.open_examples import certify_open, save_counterexamples
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bracket
@@ -122,6 +123,8 @@ def robustness(
     ends = clock() + budget
 
     def known() -> PerExample:
+        if not proofs and attacked is None:
+            return _predicted_alone(subject, data)
         return known_examples(best_certification(proofs), attacked)
 
     def certify(
@@ -174,6 +177,13 @@ def robustness(
 
 def _title(certifier: Certifier) -> str:
     return str(getattr(certifier, "title", type(certifier).__name__))
+
+
+def _predicted_alone(subject: EvaluatedModel, data: Dataset) -> PerExample:
+    """Return what is known of examples that were neither certified nor attacked: errors are broken."""
+    predicted = predictions(subject.model, data)
+    broken = np.where(predicted == data.labels, math.inf, 0.0)
+    return per_example(data, predicted, np.zeros(len(data)), broken, predicted < 0)
 
 
 def _open(known: PerExample, sizes: Sequence[Threat]) -> np.ndarray:

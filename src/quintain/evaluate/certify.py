@@ -25,6 +25,9 @@ from quintain.threats.threat import Threat, contains
 
 BATCH_SIZE = 512
 
+FEW = 8
+"""Most examples in a saved chunk of a certifier that may take some seconds for each, such as a search."""
+
 
 @dataclass(frozen=True, slots=True)
 class Certification:
@@ -99,8 +102,11 @@ def certify_examples(
                 "batch_size": batch_size,
             },
         )
-        smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
-        pace = Pace(batch_size if smallest is None else smallest)
+        if hasattr(certifier, "seconds"):
+            batch_size, pace = min(batch_size, FEW), Pace(1)
+        else:
+            smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
+            pace = Pace(batch_size if smallest is None else smallest)
     with progress.bar(f"certify {subject.name}", len(data)) as advance:
 
         def certify(rows: np.ndarray) -> CertificateOutcome:

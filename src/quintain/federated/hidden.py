@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
-from quintain.federated.secagg.encoding import EncodedVector, check_types
+from quintain.federated.secagg import masks
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.unmasking_attack import MaskAttacker
 from quintain.federated.view import ServerView
 
 FALSE_ALARM = 1e-9
 BITS = 32
 FEW_WORDS = 256
+PROBED = 4096
+"""Words on which it is tried whether a site put on some of its pairwise masks alone."""
 FEW_PLACED, MANY_PLACED = 2**11, 2**22
 """Words up to which, and from which on, sorting is as fast as a table."""
 _LEAST_PLACE_BITS, _EMPTY = 17, np.uint16(2**16 - 1)
@@ -29,11 +32,12 @@ def require_hidden(
 ) -> None:
     r"""Attack every masked vector that the server saw, and refuse the view if one is not hidden.
 
-    The server has two guesses at each vector: the vector as it came, in case a mask was never put on, and
-    what is left once every mask that it can derive is taken off. If the masks are sound, either less the true
-    words is uniform over the integers mod 2^32, each word for itself. Four signs against that are counted and
-    compared with their exact chance (Poisson's for repeats): words that come out right, bits that are not
-    fair, neighbouring bits that go together, and words that repeat.
+    Of each vector the server removes every mask that it can derive; the self-mask alone; the pairwise masks
+    alone; and none, in case some were never put on. Where several pairwise masks can be derived, it tries
+    each of them alone and all but it on the first 4,096 words. If the masks are sound, each of these guesses
+    less the true words is uniform over the integers mod 2^32, each word for itself. Four signs against that
+    are counted and compared with their exact chance (Poisson's for repeats): words that come out right, bits
+    that are not fair, neighbouring bits that go together, and words that repeat.
 
     Args:
         view: The round.
@@ -46,13 +50,15 @@ def require_hidden(
 
     Guarantee: a false alarm in one call with probability at most 1e-9, by a union over vectors, guesses and
     signs, half of it for words that come out right; sites that reveal false shares or send malformed messages
-    take nothing from the attack on the others. Power, with five vectors: it always notices 4 words in the
-    clear among up to 10 million (2 among 40,000), and from 45 words on the lowest bit without a mask, masks
-    that reach only the 27 lowest bits or leave out any low ones, and one word for all masks; from 2^15 + 10
-    words on a stream that starts again after 2^15. A bit that is set with probability 0.6 is missed with
-    probability below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look
-    uniform and are not secret, masks that serve two sites or two rounds and were not revealed, a stream that
-    starts again beyond the end of the vector, and what leaks outside of vectors of the agreed length.
+    take nothing from the attack on the others. Power, with five vectors and at most one silent site: it
+    always notices 4 words in the clear among up to 10 million (2 among 20,000), and from 45 words on the
+    lowest bit without a mask, masks that reach only the 27 lowest bits or leave out any low ones, and one
+    word for all masks; from 2^15 + 10 words on a stream that starts again after 2^15. A bit that is set with
+    probability 0.6 is missed with probability below 1e-6 from 4,000 words on. Not noticed: a single word in
+    the clear, streams that look uniform and are not secret, masks that serve two sites or two rounds and were
+    not revealed, a stream that starts again beyond the end of the vector, what leaks outside of vectors of
+    the agreed length, and a vector that none of these sets of masks leaves bare, such as one that its site
+    masked with two of four silent peers alone.
     """
     check_types(ServerView, view=view)
     check_types(Mapping, truth=truth)
@@ -64,11 +70,16 @@ def require_hidden(
             "masked vector"
         )
     attacker = MaskAttacker(view, earlier_views)
+    sets = {site: attacker.sets_of_masks(site) for site, _ in suspects}
+    guesses = sum(len(whole) + len(partial) for whole, partial in (sets[site] for site, _ in suspects))
     for site, vector in suspects:
-        for guess in (vector, attacker.attack(site, vector).encoded):
-            left = guess - truth[site]
-            for sign, chance, share in _signs(left, FALSE_ALARM / (2 * len(suspects))):
-                if chance < FALSE_ALARM * share / (2 * len(suspects)):
+        whole, partial = sets[site]
+        for streams, size in [*((one, len(vector)) for one in whole), *((one, PROBED) for one in partial)]:
+            left = vector[:size].astype(WORD_DTYPE, copy=True)
+            masks.add_streams(left, streams)
+            left -= truth[site][:size]
+            for sign, chance, share in _signs(left, FALSE_ALARM / guesses):
+                if chance < FALSE_ALARM * share / guesses:
                     raise MechanismError(
                         f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); "
                         "expected noise: a mask is missing, too narrow or was revealed before; do not run "

@@ -1,13 +1,14 @@
 """The server's attack on the masks: from its view, remove every mask of a site's vector that can be removed.
 
-The attack succeeds on two known mistakes: without self-masks, when a site declared dropped delivers its
-masked vector late (its pairwise masks were already reconstructed); and when mask keys are reused, because a
-key reconstructed in one round unmasks another. On the protocol as implemented, at least one mask of every
-vector remains unknown to the server.
+The attack succeeds on three known mistakes: without self-masks, when a site declared dropped delivers its
+masked vector late (its pairwise masks were already reconstructed); when mask keys are reused, because a key
+reconstructed in one round unmasks another; and when a mask was never put on. On the protocol as implemented,
+at least one mask of every vector remains unknown to the server.
 """
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
 from quintain.federated.secagg.shamir import combine, lagrange_weights
 from quintain.federated.secagg.share_messages import DealtShares
 from quintain.federated.view import ServerView
+
+Stream = tuple[bytes, bool]
+"""A mask's key, and whether its stream is subtracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,6 @@ class MaskAttacker:
         Raises:
             SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
         """
-        roster = self._view.policy.roster
-        own = roster.index(site)
         if vector is None:
             masked = self._view.masked_vectors
             if site not in masked:
@@ -92,10 +94,37 @@ class MaskAttacker:
                     f"{', '.join(masked) or 'another round'}"
                 )
             vector = masked[site]
+        own, of_pairs, unknown = self._removable(site)
         encoded = vector.astype(WORD_DTYPE, copy=True)
-        unknown = []
+        masks.add_streams(encoded, [*own, *of_pairs])
+        return UnmaskingAttempt(site, encoded, unknown)
+
+    def sets_of_masks(self, site: str) -> tuple[list[list[Stream]], list[list[Stream]]]:
+        """Return the sets of masks that the server may remove from a site's vector, as streams to be added.
+
+        A site that forgot some of its masks is laid bare by the set of those that it put on alone: what is
+        removed and was never there is noise.
+
+        Returns:
+            First no mask, the self-mask, all pairwise masks and all of both, as far as they can be derived.
+            Then, if several pairwise masks can, each of them alone and all but it, without the self-mask and
+            with it.
+        """
+        own, of_pairs, _ = self._removable(site)
+        whole = [[], own, of_pairs, [*own, *of_pairs]]
+        alone = [[stream] for stream in of_pairs]
+        all_but_it = [[*of_pairs[:place], *of_pairs[place + 1 :]] for place in range(len(of_pairs))]
+        with_or_without = [[], own] if own else [[]]
+        partial = [[*first, *rest] for first, rest in product(with_or_without, [*alone, *all_but_it])]
+        return _without_repeats(whole), _without_repeats(partial) if len(of_pairs) > 1 else []
+
+    def _removable(self, site: str) -> tuple[list[Stream], list[Stream], tuple[str, ...]]:
+        """Return the streams that remove a site's self-mask and its pairwise masks, and which remain."""
+        roster, link = self._view.policy.roster, self._link
+        own = roster.index(site)
+        of_self, of_pairs, unknown = [], [], []
         if own in self._seeds:
-            masks.add_self_mask(encoded, self._seeds[own], self._link, own, remove=True)
+            of_self = masks.self_streams(self._seeds[own], link, own, remove=True)
         else:
             unknown.append("self")
         for peer in self._graph.near(own, self._sharing):
@@ -103,12 +132,14 @@ class MaskAttacker:
                 continue
             mine, theirs = self._keys[own].mask_public, self._keys[peer].mask_public
             if mine in self._private:
-                masks.add_pair_mask(encoded, self._private[mine], theirs, self._link, own, peer, remove=True)
+                key = masks.pair_key(self._private[mine], theirs, link, own, peer)
             elif theirs in self._private:
-                masks.add_pair_mask(encoded, self._private[theirs], mine, self._link, own, peer, remove=True)
+                key = masks.pair_key(self._private[theirs], mine, link, own, peer)
             else:
                 unknown.append(roster.names[peer])
-        return UnmaskingAttempt(site, encoded, tuple(unknown))
+                continue
+            of_pairs.append((key, own < peer))
+        return of_self, of_pairs, tuple(unknown)
 
 
 def attack_masks(
@@ -125,6 +156,10 @@ def attack_masks(
         SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
     """
     return MaskAttacker(view, earlier_views).attack(site)
+
+
+def _without_repeats(sets: list[list[Stream]]) -> list[list[Stream]]:
+    return [one for place, one in enumerate(sets) if one not in sets[:place]]
 
 
 def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
