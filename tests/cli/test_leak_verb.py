@@ -160,6 +160,32 @@ def test_a_training_of_the_users_that_fails_is_an_error_and_what_was_found_is_sh
     assert "mine.py, line 3: FileNotFoundError" in err
 
 
+IDLE = """
+import torch
+from quintain.models import xray_cnn
+
+
+def train(data, seed):
+    net = xray_cnn(seed=seed)
+    with torch.no_grad():
+        net[-1].weight.zero_()
+    return net
+"""
+
+
+def test_shadow_models_of_a_training_that_returns_an_untrained_net_are_noted(
+    call, weights, small, monkeypatch
+):
+    Path("mine.py").write_text(IDLE)
+    monkeypatch.setattr("quintain.leakage.shadow_models.os.cpu_count", lambda: 1)
+    given = ("--weights", weights, "--data", small, "--train", "mine.py:train", "--shadows", 4, *FEW)
+    code, out, err = call("leak", "lira", *given, "--out", "s")
+    assert code == ExitCode.OK, err
+    said = "4 of 4 shadow models are not shown to have learned anything: on average they are right on"
+    assert said in " ".join(out.split())
+    assert any(said in note for note in load(Path("s/result.json")).notes)
+
+
 def test_an_attack_on_updates_that_is_named_and_cannot_be_run_is_an_error(call, weights, small):
     given = ("--weights", weights, "--data", small, "--candidates", 4, "--steps", 1)
     code, _, err = call("leak", "dense-layer", *given, "--out", "d")

@@ -123,6 +123,49 @@ def test_the_control_is_audited_beside_it(audit):
     assert "control mine.py:train: at least 3." in out
 
 
+UNTRAINED = """
+import torch
+from torch import nn
+
+def train(dataset, seed):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+    copy = nn.Linear(8, 2)  # the one that is trained is not the one that is returned
+    optimizer = torch.optim.SGD(copy.parameters(), lr=0.1)
+    nn.functional.cross_entropy(copy(dataset.tensors[0]), dataset.tensors[1]).backward()
+    optimizer.step()
+    return net
+"""
+
+
+@pytest.mark.parametrize("adjacency", ["add/remove", "replace"])
+def test_a_training_that_returns_an_untrained_net_is_noted(audit, adjacency):
+    code, out, _ = audit(UNTRAINED, "--claim", 1, "--adjacency", adjacency)
+    assert code == ExitCode.OK
+    assert re.search(r"the model is right on \d+\.\d % of (280|3\d\d) records that it was trained on", out)
+    note = "it is not shown to have learned anything, and no audit of such a model tells whether"
+    assert "mine.py:train returns a model that is right on" in out
+    assert note in out
+    record = load(Path("r/result.json"))
+    assert any(note in one for one in record.notes)
+    assert record.result.fit.seems_untrained
+
+
+def test_a_control_that_returns_an_untrained_net_is_noted(audit):
+    text = f"{NEIGHBOR}\n{UNTRAINED.replace('def train', 'def bare')}"
+    _, out, _ = audit(text, "--control", "mine.py:bare", canaries=60)
+    assert "mine.py:bare returns a model that is right on" in out
+    assert "mine.py:train returns a model" not in out
+
+
+def test_a_training_that_learned_its_records_is_not_said_to_have_learned_nothing(audit):
+    _, out, _ = audit(NEIGHBOR, canaries=60)
+    assert "the model is right on 100.0 % of 340 records that it was trained on, of which 5" in out
+    assert "not shown to have learned" not in out
+    record = load(Path("r/result.json"))
+    assert record.result.fit.num_correct == record.result.fit.num_examples == 340
+
+
 def test_a_killed_audit_goes_on_after_its_finished_trainings(audit, monkeypatch):
     from quintain.evaluate.steps import audit_training
 
@@ -142,6 +185,7 @@ def test_a_killed_audit_goes_on_after_its_finished_trainings(audit, monkeypatch)
     monkeypatch.setattr(audit_training, "train_black_box", real)
     assert audit(NEIGHBOR, "--claim", 1)[0] == ExitCode.ALARM
     assert len(Path("trainings.txt").read_text().split()) == 5
+    assert load(Path("r/result.json")).result.fit.accuracy == 1
     assert not (Path("r") / "unfinished").exists()
 
 

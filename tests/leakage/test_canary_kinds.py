@@ -166,3 +166,24 @@ def test_what_fails_is_named():
         BlackBoxTraining.of(lambda net, dataset, seed: net)
     with pytest.raises(SettingError, match="expected train"):
         BlackBoxTraining.of(print)
+
+
+@pytest.mark.parametrize("adjacency", ["add/remove", "replace"])
+def test_a_trained_model_is_asked_about_records_that_it_was_trained_on_and_no_canaries(adjacency):
+    known = {}
+
+    def train(dataset, seed):
+        known.update({x.numpy().tobytes(): int(y) for x, y in zip(*dataset.tensors, strict=True)})
+
+        def logits(x):
+            # no class for what was not trained on
+            found = torch.tensor([known.get(one.numpy().tobytes(), 5) for one in x])
+            return nn.functional.one_hot(found, 6).double()
+
+        return logits
+
+    seen = train_black_box(
+        BlackBoxTraining.of(train), DATA, CANARY_KINDS["pattern"], canaries=20, adjacency=adjacency, seed=0
+    )
+    left_out = 0 if adjacency == "add/remove" else int((~seen.included).sum())
+    assert seen.fit.num_correct == seen.fit.num_examples == 40 + left_out

@@ -251,6 +251,17 @@ def test_who_trained_shadow_models_to_nan_is_named():
         shadows_of(pool(), InPlaceTrainer(build, Mine("nan")))
 
 
+def the_same(data, seed):
+    return build(0)
+
+
+def test_a_training_that_gives_the_same_net_whatever_it_is_given_is_named():
+    with pytest.raises(
+        TrainingFailedError, match="4 shadow models on different halves of 20 candidates gave"
+    ):
+        shadows_of(pool(), the_same)
+
+
 def test_scores_of_a_shadow_model_that_are_no_numbers_are_not_said_to_be_the_models():
     shadows = shadows_of(pool(), lambda data, seed: build(seed), count=2)
     with torch.no_grad():

@@ -12,6 +12,7 @@ import numpy as np
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.leakage.canary_training import CanaryScores
+from quintain.results.class_counts import ClassCounts
 
 SETTINGS_FILE = "trainings.json"
 """What all trainings of the folder have in common."""
@@ -61,7 +62,8 @@ class KeptTrainings:
         if path.exists():
             return _read(path)
         found, data = train(), io.BytesIO()
-        np.savez(data, **asdict(found))
+        arrays = {name: value for name, value in asdict(found).items() if name != "fit"}
+        np.savez(data, **arrays, fit=np.array([found.fit.correct, found.fit.total]))
         write_atomically(path, data.getvalue(), mode=0o600)
         return found
 
@@ -79,4 +81,5 @@ def _read(path: Path) -> CanaryScores:
         arrays["included"],
         float(arrays["training_seconds"]),
         float(arrays["scoring_seconds"]),
+        ClassCounts(*(tuple(row) for row in arrays["fit"].tolist())),
     )

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
-from quintain.core.statistics import binomial_interval
 from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
 from quintain.models.memory import in_fitting_parts
@@ -20,9 +19,6 @@ from quintain.results.artifacts import ModelFile
 from quintain.results.class_counts import ClassCounts
 from quintain.results.per_example import PerExample
 from quintain.results.run_layout import MODELS
-
-TRAINED_CONFIDENCE = 0.999
-"""At this confidence a net must be better than the majority class to count as trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +110,7 @@ def clean_counts(model: ClassifierLike, data: Dataset) -> ClassCounts:
 
 def is_better_than_majority(model: ClassifierLike, data: Dataset) -> bool:
     """Whether a model is better than the majority class on examples, which chance does not explain."""
-    counts = clean_counts(model, data)
-    low, _ = binomial_interval(counts.num_correct, counts.num_examples, TRAINED_CONFIDENCE)
-    return low > counts.majority_accuracy
+    return clean_counts(model, data).is_better_than_majority
 
 
 def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> ClassCounts:

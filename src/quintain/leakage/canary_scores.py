@@ -9,20 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from quintain.core.errors import ModelError
+from quintain.leakage.black_box_outputs import black_box_logits
 from quintain.leakage.canary_kinds import CanaryExamples
-from quintain.models.adapters import adapt, label_hint
 
-BATCH_SIZE = 256
 SHIFTS = tuple((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))
 """Where an image is cut out of itself with a rim of one pixel: eight neighbors, one pixel away."""
-
-PROBABILITY_ERROR = 1e-3
-"""Rows without a negative number whose sums are 1 but for this are taken for probabilities."""
-
-LARGEST_LOGIT = 1e100
-
-SMALLEST_PROBABILITY = 1e-30
 
 
 def canary_scores(
@@ -58,34 +49,10 @@ def canary_scores(
         rim = pad(canaries.x, (1, 1, 1, 1), mode="replicate")
         shifted = [rim[:, :, i : i + height, j : j + width] for i, j in SHIFTS]
         examples = torch.cat([canaries.x, *shifted])
-    logits = _checked(
-        torch.cat([_logits(model, part.contiguous(), name) for part in examples.split(BATCH_SIZE)]),
-        num_classes,
-        name,
-    )
+    logits = black_box_logits(model, examples, num_classes=num_classes, name=name)
     odds = _log_odds(logits, canaries.y.repeat(len(examples) // len(canaries)))
     at, *nearby = odds.reshape(-1, len(canaries))
     return 2 * at - np.mean(nearby, axis=0) if nearby else at
-
-
-def _checked(logits: Tensor, num_classes: int, name: str) -> Tensor:
-    """Return logits (n, K), those of probabilities too, or raise."""
-    if logits.shape[1] < num_classes:
-        raise ModelError(
-            f"{name} returns a model of {logits.shape[1]} classes; expected {num_classes}, as the data have"
-            f"{label_hint(logits.shape[1], num_classes)}"
-        )
-    if not torch.isfinite(logits).all():
-        wrong = int((~torch.isfinite(logits)).any(1).sum())
-        raise ModelError(
-            f"{name} returns a model whose outputs are NaN or infinite on {wrong} of {len(logits)} inputs; "
-            "expected finite scores: look at the loss while it trains, a smaller learning rate may help"
-        )
-    sums_to_one = (logits.sum(1) - 1).abs() < PROBABILITY_ERROR
-    if bool((logits >= 0).all()) and bool(sums_to_one.all()):
-        return logits.clamp(min=SMALLEST_PROBABILITY).log()
-    # beyond that a difference of two would overflow, and tells no more
-    return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def _log_odds(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
@@ -93,15 +60,3 @@ def _log_odds(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
     label = one_hot(y, logits.shape[1]).bool()
     others = logits.masked_fill(label, -torch.inf).logsumexp(1)
     return np.asarray((logits[label] - others).numpy(), dtype=np.float64)
-
-
-def _logits(model: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
-    """Return the logits (B, K) of one batch in float64, on the CPU."""
-    with torch.no_grad():
-        output = model(x)
-    if not isinstance(output, Tensor | dict | tuple | list) and hasattr(output, "__array__"):
-        output = torch.from_numpy(np.array(output))
-    try:
-        return adapt(output, len(x)).detach().cpu().double()
-    except ModelError as error:
-        raise ModelError(f"{name}: {error}") from error

@@ -14,14 +14,19 @@ from numpy.typing import NDArray
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.leakage.black_box import BlackBoxTraining
+from quintain.leakage.black_box_outputs import count_correct
 from quintain.leakage.canary_kinds import MakeCanaries
 from quintain.leakage.canary_rows import draw_inclusion
 from quintain.leakage.canary_scores import canary_scores
+from quintain.results.class_counts import ClassCounts
 
 Adjacency = Literal["add/remove", "replace"]
 
 SEED_LIMIT = 1 << 31
 """Seeds given to a training are below this, as NumPy, PyTorch and JAX take them."""
+
+ASKED = 1000
+"""Records, at most, that a trained model is asked about to see whether it has learned anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,14 @@ class CanaryScores:
         scores: Of each canary (m,), larger where it was more likely trained on.
         included: Whether it was (m,).
         training_seconds, scoring_seconds: Processor time of the training, and of all that the audit adds.
+        fit: How many of the records that it was trained on the model predicts right, canaries apart.
     """
 
     scores: NDArray[np.float64]
     included: NDArray[np.bool_]
     training_seconds: float
     scoring_seconds: float
+    fit: ClassCounts
 
 
 def train_black_box(
@@ -50,6 +57,8 @@ def train_black_box(
     seed: int,
 ) -> CanaryScores:
     """Train once on a data set in which canaries take the place of as many records, and score all of them.
+
+    The model is asked about some of the records, too, whether it has learned anything of them.
 
     All records are in memory, in random order, as the training gets them.
 
@@ -73,13 +82,15 @@ def train_black_box(
     others = np.setdiff1d(np.arange(len(data)), planted.rows)
     if adjacency == "replace":
         others = np.concatenate([others, planted.rows[~included]])
-    x, y = data.batch(others)
-    x, y = torch.cat([x, planted.x[kept]]), torch.cat([y, planted.y[kept]])
+    own, labels = data.batch(others)
+    x, y = torch.cat([own, planted.x[kept]]), torch.cat([labels, planted.y[kept]])
     rng = np.random.default_rng(derive_seed(seed, "black box", "order"))
     order = torch.from_numpy(rng.permutation(len(x)))
     begun = time.process_time()
     model = training(x[order], y[order], derive_seed(seed, "black box", "training") % SEED_LIMIT)
     ended = time.process_time()
     scores = canary_scores(model, planted, num_classes=data.num_classes, name=training.name)
+    some = np.random.default_rng(derive_seed(seed, "black box", "fit")).permutation(len(own))[:ASKED]
+    fit = count_correct(model, own[some], labels[some], num_classes=data.num_classes, name=training.name)
     done = time.process_time()
-    return CanaryScores(scores, included, ended - begun, (begun - clock) + (done - ended))
+    return CanaryScores(scores, included, ended - begun, (begun - clock) + (done - ended), fit)

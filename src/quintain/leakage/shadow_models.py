@@ -226,7 +226,8 @@ def train_shadows(
 
     Raises:
         SettingError: For numbers out of range, or several processes of ``torchrun`` without a folder.
-        TrainingFailedError: If a training fails, or its net is none of the template's architecture.
+        TrainingFailedError: If a training fails, its net is none of the template's architecture, or all
+            trainings give the same weights, whatever they are given.
     """
     included = draw_halves(len(pool), count, seed)
     seeds = [derive_seed(seed, "shadow", "net", number) for number in range(count)]
@@ -241,7 +242,14 @@ def train_shadows(
         label="shadow models",
     )
     size = len(pool) // 2 + (0 if rest is None else len(rest))
-    return ShadowModels(nets, pool, included, train_size=size)
+    shadows = ShadowModels(nets, pool, included, train_size=size)
+    if len(set(shadows.hashes)) == 1:
+        raise TrainingFailedError(
+            f"the trainings of {count} shadow models{_by(train)} on different halves of {len(pool)} "
+            "candidates gave the same weights: nothing was learned of them. Expected a training that takes "
+            "what it is given"
+        )
+    return shadows
 
 
 def train_kept(

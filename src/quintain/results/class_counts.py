@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from quintain.core.errors import SettingError
-from quintain.core.statistics import binomial_interval
+from quintain.core.statistics import binomial_interval, binomial_tail
+
+LEARNED_CONFIDENCE = 0.999
+"""At this confidence a model must be better than the majority class to count as one that has learned."""
+
+FEWEST_DIFFERENCES = 10
+"""So many examples, at least, must tell a model from the majority class to rule chance out: 2^-10 < 0.001."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,33 @@ class ClassCounts:
     def majority_accuracy(self) -> float:
         """Accuracy of always answering the most frequent class."""
         return max(self.total) / self.num_examples
+
+    @property
+    def differences(self) -> tuple[int, int]:
+        """Examples that the model has right and the majority class wrong, and the other way round."""
+        most = max(range(len(self.total)), key=self.total.__getitem__)
+        return self.num_correct - self.correct[most], self.total[most] - self.correct[most]
+
+    @property
+    def is_better_than_majority(self) -> bool:
+        """Whether the model is better than the majority class, which chance does not explain at 99.9 %.
+
+        It is the sign test on the examples that one of the two alone has right.
+        """
+        mine, theirs = self.differences
+        return binomial_tail(mine, mine + theirs, 0.5) <= 1 - LEARNED_CONFIDENCE
+
+    @property
+    def seems_untrained(self) -> bool:
+        """Whether a model that was trained on these examples looks as if it had learned nothing of them.
+
+        It is not better than the majority class, and there are examples enough to tell: one that has nearly
+        all of very unequal classes right is not suspected.
+        """
+        mine, theirs = self.differences
+        if mine <= theirs:
+            return theirs > 0 or self.num_filled_classes > 1
+        return mine + theirs >= FEWEST_DIFFERENCES and not self.is_better_than_majority
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Clopper-Pearson interval of the accuracy in the population that the examples were drawn from."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.results.bounds import Bound, Bracket
+from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import AuditRun
 from quintain.results.quantity import Basis, Side
 
@@ -26,6 +27,8 @@ class SecondOpinionResult:
         repeats_with_seed: Whether the same seed gave the same model twice; None where that was not tried.
         training_seconds: Processor time of each training, or of all runs of a mechanism.
         audit_seconds: Processor time of what the audit adds to each.
+        fit: How many of the records that it was trained on, canaries apart, the first model predicts right;
+            some of them, where there are many. None for a mechanism.
     """
 
     subject: str
@@ -37,6 +40,7 @@ class SecondOpinionResult:
     repeats_with_seed: bool | None = None
     training_seconds: tuple[float, ...] = ()
     audit_seconds: tuple[float, ...] = ()
+    fit: ClassCounts | None = None
     kind: Literal["second_opinion"] = "second_opinion"
 
     @property

@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.leaks.job import TargetTraining
@@ -35,5 +36,31 @@ def test_a_plain_training_tells_of_mislabeled_canaries_and_a_private_one_does_no
     assert areas["plain", "loss-threshold"].ceiling is None
     for attack in ("loss-threshold", "lira"):
         assert areas["private", attack].low <= areas["private", attack].ceiling
+    assert not [note for note in found.notes if note.startswith(("plain is right", "1 of 4 shadow"))]
     # a target and four shadow models of each training
     assert len(list(tmp_path.iterdir())) == 10
+
+
+def test_nets_that_were_not_trained_are_noted(tmp_path):
+    rng = np.random.default_rng(0)
+    data = from_arrays(rng.random((80, 6, 6), dtype=np.float32), np.arange(80) % 2)
+    training = TargetTraining("idle", build_blank, leave_as_it_is)
+    found = compare_trainings(
+        [training], data, None, [LiRA()], canaries=0, shadows=4, folder=tmp_path, workers=1
+    )
+    target, shadows = (note for note in found.notes if "not shown to have learned anything" in note)
+    assert target.startswith("idle is right on ")
+    assert " of 40 examples that it was trained on" in target
+    assert shadows.startswith("4 of 4 shadow models are not shown")
+
+
+def build_blank(seed):
+    net = build(seed)
+    *_, weight, bias = net.parameters()
+    torch.nn.init.zeros_(weight)
+    torch.nn.init.zeros_(bias)
+    return net
+
+
+def leave_as_it_is(_net, _data, _seed):
+    pass

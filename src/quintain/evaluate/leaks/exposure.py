@@ -14,6 +14,7 @@ from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
 from quintain.evaluate.leaks.membership import ceiling_of
 from quintain.evaluate.leaks.retraining import train_again
+from quintain.evaluate.leaks.untrained import retrained_notes
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.judges.exposure import (
     MIN_CANARIES,
@@ -85,6 +86,7 @@ def measure(job: LeakJob) -> LeakFindings:
             f"{count} canaries (random patterns under random labels), each once among {len(job.members)} "
             f"examples, and {REFERENCES:,} unused patterns for each label: a net like the target was trained "
             "with them for this alone.",
+            *retrained_notes(model, planted, name="the net that was trained with canaries"),
         ),
     )
 

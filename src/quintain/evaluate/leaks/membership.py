@@ -12,6 +12,7 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.membership_trial import MembershipTrial, given_target, own_target
+from quintain.evaluate.leaks.untrained import shadow_notes
 from quintain.leakage.attack import Candidates, LeakageAttack, LeakJudgment
 from quintain.leakage.judges.membership import (
     ADVANTAGE,
@@ -161,7 +162,10 @@ def run_trial(
             measurements += _judged(
                 trial, attack, group, rows, scores, right, view.queries / len(candidates), seed
             )
-    return LeakFindings(measurements=tuple(measurements), notes=tuple(_notes(trial)))
+    notes = _notes(trial)
+    if knowledge.shadows is not None:
+        notes += shadow_notes(knowledge.shadows, target.model, trial.pool, trial.is_member)
+    return LeakFindings(measurements=tuple(measurements), notes=tuple(notes))
 
 
 def ceiling_of(target: LeakTarget) -> MaxTPR | None:

@@ -14,6 +14,7 @@ from quintain.data.dataset import Dataset
 from quintain.data.joined import join, relabel
 from quintain.evaluate.leaks.job import LeakTarget, TargetTraining
 from quintain.evaluate.leaks.overlap import class_shares, first_of_each, leave_out_shared, near_duplicates
+from quintain.evaluate.leaks.untrained import retrained_notes
 from quintain.leakage.shadow_models import InPlaceTrainer, ShadowModels, train_kept, train_shadows
 from quintain.models.classifier import Classifier
 
@@ -182,6 +183,7 @@ def own_target(
         progress=progress,
     )
     model = Classifier(net.to(device), num_classes=data.num_classes, name=training.title)
+    notes += retrained_notes(model, pool.subset(np.flatnonzero(is_member)), name=training.title)
     return MembershipTrial(
         target=training.target(model),
         pool=pool,

@@ -184,11 +184,15 @@ def audit_training(
         repeats_with_seed=follows,
         training_seconds=tuple(one.training_seconds for one in seen),
         audit_seconds=tuple(one.scoring_seconds for one in seen),
+        fit=seen[0].fit,
     )
     title = f"Privacy of each record, {training.name}"
     bracket = Claim("second-opinion:epsilon", title, "private", result.bracket, primary=True)
-    notes = (*_notes(result, claim, len(train)), *delta_warnings(claim.delta, len(train)))
-    return StepOutput(result, (bracket,), notes, reproducible=False)
+    notes = [*_notes(result, claim, len(train)), *delta_warnings(claim.delta, len(train))]
+    notes += _untrained(training.name, seen[0], audits[0])
+    if bare is not None and control is not None:
+        notes += _untrained(control.name, bare, audited(bare))
+    return StepOutput(result, (bracket,), tuple(notes), reproducible=False)
 
 
 def _notes(result: SecondOpinionResult, claim: AuditedClaim, records: int) -> list[str]:
@@ -214,3 +218,18 @@ def _notes(result: SecondOpinionResult, claim: AuditedClaim, records: int) -> li
     if claim.epsilon is not None:
         notes += repetition_notes(result.audit, claim.epsilon)
     return notes
+
+
+def _untrained(name: str, seen: CanaryScores, audit: EpsilonAudit) -> list[str]:
+    """Say of a training whether the model that it returns looks as if it had learned nothing.
+
+    A bound above 0 shows that it has.
+    """
+    if not seen.fit.seems_untrained or audit.epsilon > 0:
+        return []
+    right, asked, most = seen.fit.num_correct, seen.fit.num_examples, max(seen.fit.total)
+    return [
+        f"{name} returns a model that is right on {right:,} of {asked:,} records that it was trained on, of "
+        f"which {most:,} are of one class: it is not shown to have learned anything, and no audit of such a "
+        f"model tells whether its training is private; see that what {name} returns is the trained model"
+    ]

@@ -47,6 +47,12 @@ def _summary(result: SecondOpinionResult) -> Iterator[str]:
         )
     if result.of == "training":
         yield f"{result.canary_kind} canaries; {_seed(result.repeats_with_seed)}; {_cost(result)}"
+    if result.fit:
+        fit = result.fit
+        yield (
+            f"the model is right on {fmt.percent(fit.accuracy)} of {fit.num_examples:,} records that it was "
+            f"trained on, of which {fmt.percent(fit.majority_accuracy)} are of one class"
+        )
 
 
 def _counts(result: SecondOpinionResult, run: AuditRun) -> str:
