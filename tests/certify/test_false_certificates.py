@@ -456,6 +456,33 @@ def test_a_model_that_changes_between_the_calls_of_one_search_is_refused(monkeyp
         )
 
 
+factor, offset = 1.0, 0.0
+"""Variables of a program; a net below has an attribute that is called as one, and reads the other."""
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.factor = dense([[1.0], [0.0]], [0.0, 0.1]), 1.0
+
+    def forward(self, x):
+        return self.a(x) * self.factor + offset
+
+
+def test_a_variable_that_is_called_as_an_attribute_may_change_and_one_that_is_read_may_not(monkeypatch):
+    certify, x, y = (
+        IntervalBounds().trace(Classifier(Named().eval())),
+        torch.tensor([[0.5]]),
+        torch.tensor([0]),
+    )
+    for value in (2.0, 3.0):
+        monkeypatch.setitem(globals(), "factor", value)
+        assert certify(x, y, Linf(0.01)).certified.all()
+    monkeypatch.setitem(globals(), "offset", 1.0)
+    with pytest.raises(ModelError, match=r"changes while|something else than was read"):
+        certify(x, y, Linf(0.01))
+
+
 def test_a_net_is_read_once_for_all_calls_of_a_search(monkeypatch):
     read = []
     monkeypatch.setattr(

@@ -141,3 +141,60 @@ class Net(nn.Module):
         hashes.append(fingerprint(net_of(home / "net", program, number)))
     sys.modules.pop("helper_to_hash", None)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+NAMED_ALIKE = """
+scale = shift = width = 1
+class Net(nn.Module):
+    width = 2
+    def __init__(self):
+        super().__init__()
+        self.scale = 2
+    def forward(self, x):
+        inner = lambda x: x * self.scale + shift
+        return inner(x) * self.width
+"""
+
+
+def test_a_global_counts_where_it_is_read_and_not_where_an_attribute_is_called_the_same(
+    tmp_path: Path,
+) -> None:
+    net = net_of(tmp_path / "net", NAMED_ALIKE, "")
+    before, program = fingerprint(net), type(net).forward.__globals__
+    for name, counts in (("scale", False), ("width", False), ("shift", True)):
+        program[name] = 5
+        assert (fingerprint(net) != before) is counts
+        program[name] = 1
+    assert fingerprint(net) == before
+    net.scale = 5
+    assert fingerprint(net) != before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "scale * x",
+        "(lambda: scale)() * x",
+        "[scale * one for one in [x]][0]",
+        "self.scale * x * scale",
+        "settings.scale * x",
+        "self.settings.scale * x",
+    ],
+)
+def test_a_global_that_is_read_counts_however_it_is_read(tmp_path: Path, body: str) -> None:
+    program = f"""
+import types
+settings = types.ModuleType("settings")
+scale = settings.scale = NUMBER
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.settings, self.scale = settings, 1
+    def forward(self, x):
+        return {body}
+"""
+    hashes = [
+        fingerprint(net_of(tmp_path / folder, program, number))
+        for folder, number in (("one", "1"), ("again", "1"), ("other", "-1"))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]

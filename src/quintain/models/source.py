@@ -1,7 +1,9 @@
 """The program of a function as text: its source without comments and layout, or else its bytecode."""
 
 import ast
+import dis
 import linecache
+import re
 import textwrap
 import tokenize
 from collections.abc import Iterator
@@ -25,6 +27,18 @@ def names_in(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from names_in(constant)
+
+
+@lru_cache(maxsize=4096)
+def global_names_in(code: CodeType) -> frozenset[str]:
+    """Return the names of ``names_in`` that are read otherwise than as attributes, such as ``self.scale``."""
+    names = {
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opcode in dis.hasname and not re.search("ATTR|METHOD", instruction.opname)
+    }
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return frozenset(names).union(*map(global_names_in, inner))
 
 
 def bytecode(code: CodeType) -> str:

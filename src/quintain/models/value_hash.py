@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.models.hash_scope import is_installed, is_library, is_read
-from quintain.models.source import names_in, source_of
+from quintain.models.source import global_names_in, names_in, source_of
 
 MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"training", "_compiled_call_impl"}
 
@@ -305,8 +305,11 @@ def _function(value: Any, known: Known) -> Iterator[str | bytes]:
                 yield "empty"
         yield from value_parts(_sorted(vars(value)), known)
         if not library and not is_installed(value.__globals__.get("__file__")):
-            used = set(names_in(value.__code__))
+            used, read = set(names_in(value.__code__)), global_names_in(value.__code__)
             for name in sorted(used & value.__globals__.keys()):
+                # an attribute may be called as a global is, of which only a module may be meant there
+                if name not in read and not isinstance(value.__globals__[name], ModuleType):
+                    continue
                 yield f"global {name}"
                 yield from value_parts(value.__globals__[name], known)
                 yield from _used_of_module(value.__globals__[name], used, known)
