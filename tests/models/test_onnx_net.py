@@ -359,3 +359,14 @@ def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
         import_onnx(path)
     monkeypatch.setattr(reader, "onnxruntime_function", lambda path: None)
     assert isinstance(import_onnx(path), nn.Module)
+
+
+def test_numbers_that_a_file_of_float64_leaves_out_are_those_of_float32(tmp_path):
+    """1e-5 as float32 is what onnxruntime adds to a variance: at 0 that shows."""
+    column = {name: np.array([value]) for name, value in zip("somv", (1.0, 0.0, 0.0, 0.0), strict=True)}
+    nodes = [node("BatchNormalization", "x", *"somv")]
+    path = write(tmp_path / "net.onnx", nodes, (1,), column, kind=TensorProto.DOUBLE, opset=15)
+    theirs = onnxruntime.InferenceSession(path).run(None, {"x": np.ones((1, 1))})[0].item()
+    assert import_onnx(path)(torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(
+        theirs, rel=1e-13, abs=0
+    )

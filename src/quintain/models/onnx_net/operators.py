@@ -57,6 +57,10 @@ class Node:
             return found
         return np.asarray(self.settings[name]) if name in self.settings else None
 
+    def number(self, name: str, default: float) -> float:
+        """Return an attribute that is a number: float32 in every file, and its default in ONNX, too."""
+        return float(np.float32(self.settings.get(name, default)))
+
     def numbers(self, at: int, name: str = "") -> list[int] | None:
         """Return whole numbers of a constant or an attribute, None where there are none."""
         found = self.constant(at, name)
@@ -200,7 +204,7 @@ def batch_norm(node: Node) -> Made:
     parts = [node.constant(at) for at in range(1, 5)]
     scale, bias, mean, variance = (part for part in parts if part is not None)
     kind = nn.BatchNorm2d if node.value(0).ndim == 4 else nn.BatchNorm1d
-    layer = kind(len(mean), eps=float(node.settings.get("epsilon", 1e-5)))
+    layer = kind(len(mean), eps=node.number("epsilon", 1e-5))
     layer.weight, layer.bias = _parameter(scale), _parameter(bias)
     layer.running_mean, layer.running_var = _tensor(mean), _tensor(variance)
     return Made(layer.eval())
@@ -413,7 +417,7 @@ OPERATORS: dict[str, Callable[[Node], Made]] = {
     "ConvTranspose": transposed_convolution,
     "BatchNormalization": batch_norm,
     "Relu": _layer(lambda _: nn.ReLU()),
-    "LeakyRelu": _layer(lambda node: nn.LeakyReLU(float(node.settings.get("alpha", 0.01)))),
+    "LeakyRelu": _layer(lambda node: nn.LeakyReLU(node.number("alpha", 0.01))),
     "Sigmoid": _layer(lambda _: nn.Sigmoid()),
     "Tanh": _layer(lambda _: nn.Tanh()),
     "Gelu": gelu,
