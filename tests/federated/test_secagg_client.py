@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
-from quintain.federated.secagg import client, dealing, server
+from quintain.federated.secagg import client, client_unmask, dealing, server
 from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt
 from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
@@ -438,6 +438,42 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     assert np.array_equal(party.words[0], federation(3).words[0])
     with pytest.raises(ProtocolError, match="a step is taken once"):
         shared.encoded.peek()
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_every_channel_secret_that_is_read_is_overwritten_before_the_step_ends(is_bad, monkeypatch):
+    party = federation(4)
+    _, outgoing = party.run(client.SharesSent)
+    shared, read, are_set = party.sites[0], [], []
+    real = dealing.channel_key
+
+    def watched(secret, transcript_hash, dealer, holder):
+        read.append(secret)
+        are_set.append(any(secret))
+        key = real(secret, transcript_hash, dealer, holder)
+        return bytes(len(key)) if is_bad and dealer == 2 else key
+
+    monkeypatch.setattr(dealing, "channel_key", watched)
+    after, _ = client.step(shared, outgoing[0])
+    assert isinstance(after, client.Done if is_bad else client.Masked)
+    assert (len(read), all(are_set)) == (2 if is_bad else 3, True)
+    assert not any(any(secret) for secret in read)
+
+
+def test_every_pair_of_shares_that_is_read_is_overwritten_before_the_answer_leaves(monkeypatch):
+    party = federation(4)
+    _, outgoing = party.run(client.Agreed)
+    read, are_set = [], []
+
+    def watched(data):
+        read.append(data)
+        are_set.append(any(data))
+        return dealing.unpack_pair(data)
+
+    monkeypatch.setattr(client_unmask, "unpack_pair", watched)
+    client.step(party.sites[0], outgoing[0])
+    assert (len(read), all(are_set)) == (4, True)
+    assert not any(any(data) for data in read)
 
 
 def test_loaded_channel_keys_are_let_go_when_the_shares_leave_and_never_shown():

@@ -193,14 +193,6 @@ class ServerView:
         return tuple((owner, giver, value) for giver, answer in answers for owner, value in answer.items())
 
     @property
-    def shares(self) -> dict[int, dict[int, int]]:
-        """The shares that sites revealed, by the site that they are of and the point that they stand at."""
-        shares: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
-        for owner, giver, value in self.revealed_shares:
-            shares[owner].setdefault(giver + 1, value)
-        return shares
-
-    @property
     def _num_sites(self) -> int:
         return len(self.policy.roster)
 

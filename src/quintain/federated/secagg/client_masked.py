@@ -37,9 +37,10 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     # open what each peer dealt; the first bad share ends the round for this site
     held = {own: unpack_pair(state.own_share.peek())}
     peers = [i for i in state.public_keys if i != own]
-    packed_secrets = state.channel_secrets.peek()
+    # views, not slices: a slice would be a copy of a secret, which nobody overwrites
+    channel_secrets = memoryview(state.channel_secrets.peek())
     secrets_by_peer = {
-        peer: packed_secrets[k * KEY_BYTES : (k + 1) * KEY_BYTES] for k, peer in enumerate(peers)
+        peer: channel_secrets[k * KEY_BYTES : (k + 1) * KEY_BYTES] for k, peer in enumerate(peers)
     }
     for dealer, one in delivered.items():
         try:
@@ -81,7 +82,7 @@ def _require_signed(state: SharesSent, delivered: Mapping[int, Delivered]) -> No
             ) from error
 
 
-def _open_pair(state: SharesSent, dealer: int, secret: bytearray, dealt: Dealt) -> SharePair:
+def _open_pair(state: SharesSent, dealer: int, secret: memoryview, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
     key = dealing.channel_key(secret, state.transcript_hash, dealer, own)

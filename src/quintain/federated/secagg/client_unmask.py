@@ -59,8 +59,9 @@ def send_unmasking(state: Agreed, message: bytes) -> tuple[Done, bytes]:
         state, parse_signatures(open_server(message, MessageType.SIGNATURES, policy), len(policy.roster))
     )
     packed = state.held_shares.take()
+    held = memoryview(packed)  # whose slices are no copies
     pairs = {
-        i: unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES])
+        i: unpack_pair(held[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES])
         for k, i in enumerate(state.graph.near(site.index, state.sharers))
     }
     wipe(packed)

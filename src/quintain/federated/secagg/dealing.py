@@ -175,7 +175,7 @@ def channel_private(seed: bytes | bytearray, peer: int) -> bytes:
     return derive_key(seed, tagged_hash("channel key", _number(peer)), length=KEY_BYTES)
 
 
-def channel_key(secret: bytes | bytearray, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
+def channel_key(secret: bytes | memoryview, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
     """Return the key that seals what ``dealer`` sends ``holder``.
 
     Args:
@@ -192,8 +192,9 @@ def pack_pair(pair: SharePair) -> bytes:
     return b"".join(value.to_bytes(SHARE_BYTES, "big") for value in pair)
 
 
-def unpack_pair(data: bytes | bytearray) -> SharePair:
+def unpack_pair(data: bytes | bytearray | memoryview) -> SharePair:
     """Read ``pack_pair``'s layout."""
+    data = memoryview(data)  # whose slices are no copies
     return int.from_bytes(data[:SHARE_BYTES], "big"), int.from_bytes(data[SHARE_BYTES:], "big")
 
 

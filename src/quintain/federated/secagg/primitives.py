@@ -162,10 +162,10 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def derive_key(
-    secret: bytes | bytearray, info: bytes, *, salt: bytes = b"", length: int = KEY_BYTES
+    secret: bytes | bytearray | memoryview, info: bytes, *, salt: bytes = b"", length: int = KEY_BYTES
 ) -> bytes:
     """HKDF-SHA256 (RFC 5869)."""
-    return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=info).derive(bytes(secret))
+    return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=info).derive(secret)
 
 
 def seal(key: bytes, plain: bytes, associated_data: bytes) -> bytes:
