@@ -11,15 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.federated.aggregation import Aggregation, Participant
 from quintain.federated.in_process import ParticipantTransport
-from quintain.federated.secagg.encoding import (
-    EncodedVector,
-    Encoding,
-    check_types,
-    finest_encoding,
-)
+from quintain.federated.secagg.encoding import EncodedVector, Encoding, finest_encoding
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.weights import check_weights
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.sum_result import SecureSumResult, check_entries, result_of

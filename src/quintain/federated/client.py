@@ -42,7 +42,6 @@ from quintain.federated.round_messages import (
     open_header,
 )
 from quintain.federated.secagg.client import cohort_hash
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import (
@@ -55,6 +54,7 @@ from quintain.federated.secagg.messages import (
     server_body,
 )
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.strategies.strategy import State
 
 

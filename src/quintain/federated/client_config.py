@@ -7,7 +7,7 @@ from pathlib import Path
 from quintain.core.errors import SettingError
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.plan import TrainingPlan
-from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg_sum import SecureSum
 
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from quintain.core.errors import SettingError
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.noise import CentralNoise, DistributedNoise
-from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.setting_types import check_types
 
 Adder = Literal["sites", "server"]
 

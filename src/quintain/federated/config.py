@@ -7,8 +7,8 @@ from numbers import Integral
 
 from quintain.core.errors import SettingError
 from quintain.federated.client_noise import ClientNoise
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.policy import default_threshold
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.site_privacy import SitePrivacy
 from quintain.federated.strategies.fedavg import FedAvg
 from quintain.federated.strategies.strategy import Strategy

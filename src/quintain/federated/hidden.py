@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated.secagg import masks
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.unmasking_attack import MaskAttacker
 from quintain.federated.view import ServerView
 

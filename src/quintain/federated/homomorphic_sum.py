@@ -33,11 +33,12 @@ from quintain.federated.homomorphic_messages import (
     request,
 )
 from quintain.federated.homomorphic_site import HomomorphicSite
-from quintain.federated.secagg.encoding import EncodedVector, check_types
+from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType, SiteSet, parse_vector
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
 

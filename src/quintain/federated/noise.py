@@ -22,7 +22,8 @@ from quintain.dp.accounting.guarantee import Guarantee
 from quintain.dp.accounting.rdp import epsilon_from_rdp
 from quintain.dp.randomness.discrete_gaussian import VARIANCE, discrete_gaussian
 from quintain.dp.randomness.stream import RandomStream
-from quintain.federated.secagg.encoding import HALF_MODULUS, WORD_DTYPE, EncodedVector, Encoding, check_types
+from quintain.federated.secagg.encoding import HALF_MODULUS, WORD_DTYPE, EncodedVector, Encoding
+from quintain.federated.secagg.setting_types import check_types
 
 MAX_SCALE_BITS = 30
 TAIL = 12

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.setting_types import check_types
 
 MAX_ATTEMPTS = 1000
 

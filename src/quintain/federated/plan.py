@@ -14,10 +14,11 @@ from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
 from quintain.federated.local import check_trainable, trainable
 from quintain.federated.noise import DistributedNoise
-from quintain.federated.secagg.encoding import EncodedVector, Encoding, check_types, finest_encoding
+from quintain.federated.secagg.encoding import EncodedVector, Encoding, finest_encoding
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import Policy, Task
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.weights import largest_fraction
 from quintain.federated.strategies.fedavg import FedAvg
 from quintain.federated.strategies.strategy import State, Strategy

@@ -21,8 +21,8 @@ from quintain.federated.enrolment import (
     read_signed_roster,
     write_signatures,
 )
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.site_names import check_distinct
 from quintain.federated.toml_files import check_keys, read_toml
 

@@ -26,10 +26,10 @@ from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
 from quintain.federated.privacy import FederationPrivacy, noise_privacy, site_level
 from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation

@@ -12,7 +12,7 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits, PrivatePlan, accounting, fit
 from quintain.dp.accounting.release import Release
-from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.setting_types import check_types
 
 SLACK = 1 + 1e-6
 """Over the target: by how much the ledger's epsilon may exceed the calibrated one, by rounding."""

@@ -13,8 +13,8 @@ from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from quintain.core.errors import SettingError, UnknownNameError
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.setting_types import check_types
 
 
 class Exchange(Protocol):

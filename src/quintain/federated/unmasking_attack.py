@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.shamir import combine, lagrange_weights
 from quintain.federated.secagg.share_messages import DealtShares
 from quintain.federated.view import ServerView

@@ -28,9 +28,9 @@ from quintain.federated.flower.terms import NO_ROUND, RoundFacts, SumTerms
 from quintain.federated.reports import ServerReport
 from quintain.federated.secagg import server, transcript
 from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.messages import MessageType, open_site
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
+from quintain.federated.secagg.setting_types import check_types
 
 _LOG = logging.getLogger("flwr")
 

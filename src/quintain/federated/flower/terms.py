@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.encoding import Encoding, check_types, finest_encoding
+from quintain.federated.secagg.encoding import Encoding, finest_encoding
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.sum_result import check_entries
 

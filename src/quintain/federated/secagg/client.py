@@ -48,11 +48,12 @@ from quintain.federated.secagg.client_states import (
     State,
 )
 from quintain.federated.secagg.client_unmask import cohort_hash, send_unmasking, sign_survivors
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.secret import HeldVector
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.shamir import Entropy
 
 __all__ = [

@@ -4,13 +4,14 @@ import math
 import secrets
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated.secagg.primitives import KEY_BYTES, keystream
+from quintain.federated.secagg.setting_types import check_integers, check_types
 from quintain.federated.secagg.shamir import Entropy, random_bytes
 
 WORD_DTYPE = np.dtype("<u4")
@@ -22,8 +23,6 @@ MAX_LENGTH = 2**28
 COARSE_BELOW = 2**8
 """Grid steps up to the clip below which entries are rounded at random."""
 _POWERS = tuple(2**power for power in range(54))
-_PLAIN: dict[type, type] = {Integral: int, Real: float}
-_NUMBERS: dict[type, str] = {Integral: "an integer", Real: "a number"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,41 +261,6 @@ class Encoding:
                 "finite); expected finite numbers: lower the learning rate of the local training"
             )
         return exact
-
-
-def check_integers(**settings: object) -> None:
-    """Refuse settings that are no integers, naming the first.
-
-    Raises:
-        SettingError: For anything but an integer, of Python's or NumPy's.
-    """
-    check_types(Integral, **settings)
-
-
-def check_types(kind: type, **settings: object) -> None:
-    """Refuse settings of another type, naming the first.
-
-    Raises:
-        SettingError: For anything but ``kind``, to which NumPy's numbers may belong; True and False are no
-            numbers, and text is what UTF-8 can write.
-    """
-    plain = _PLAIN.get(kind, kind)
-    for name, value in settings.items():
-        # classes of numbers are abstract, and slow to ask
-        if type(value) is not plain and (not isinstance(value, kind) or isinstance(value, bool)):
-            expected = _NUMBERS.get(kind, f"a value of type {kind.__name__}")
-            raise SettingError(
-                f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}"
-            )
-        if isinstance(value, str) and not value.isascii() and _has_surrogates(value):
-            raise SettingError(
-                f"{name} = {value!r}; expected text that UTF-8 can write, without half of a surrogate pair "
-                "(as a file's name that is no UTF-8 is read by Python): rename it"
-            )
-
-
-def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def finest_encoding(length: int, clip_value: float, num_sites: int, max_weight: int = 0) -> Encoding:

@@ -54,8 +54,8 @@ from numbers import Integral
 from pathlib import Path
 
 from quintain.core.errors import ProtocolError, StorageError
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.setting_types import check_types
 
 _SPENT, _NOISE, _NAME = ".spent-", ".noise-", ".name"
 """In the names of notes: of a private round, and of the journal itself."""

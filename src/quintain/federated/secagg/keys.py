@@ -9,7 +9,6 @@ from numbers import Integral
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from quintain.core.errors import ProtocolError, SettingError
-from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     ed25519_public,
@@ -21,6 +20,7 @@ from quintain.federated.secagg.primitives import (
     x25519_public,
 )
 from quintain.federated.secagg.secret import Secret
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.shamir import Entropy, random_bytes
 
 

@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.encoding import Encoding, check_integers, check_types
+from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.mask_graph import sparse_parameters
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.setting_types import check_integers, check_types
 from quintain.federated.secagg.weights import check_weights
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from quintain.federated.secagg.collecting import (
     require,
     sabotage,
 )
-from quintain.federated.secagg.encoding import WORD_DTYPE, check_types
+from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.key_list import pack_key_lists
 from quintain.federated.secagg.messages import (
     MessageType,
@@ -44,6 +44,7 @@ from quintain.federated.secagg.messages import (
     parse_keys,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.share_messages import (
     DealtShares,
     deliver,
