@@ -13,7 +13,8 @@ from quintain.federated import DropoutStage, InProcessTransport, RoundAbandonedE
 from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
-from quintain.federated.secagg.journal import FolderJournal, Journal, MemoryJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
+from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy, Task

@@ -15,7 +15,8 @@ from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg import client, client_unmask, dealing, server
 from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt
 from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
-from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
+from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
 from quintain.federated.secagg.messages import (
     MessageType,

@@ -8,7 +8,8 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import Ledger
 from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.dp.accounting.release import Release
-from quintain.federated.secagg.journal import FolderJournal, Journal
+from quintain.federated.secagg.folder_journal import FolderJournal
+from quintain.federated.secagg.journal import Journal
 
 
 def note_round(journal: Journal, training: str, release: Release) -> None:

@@ -16,7 +16,7 @@ from quintain.federated.deployment.plan_file import Deployment
 from quintain.federated.deployment.site_settings import UPDATE_FILE, ClientSettings, read_lines
 from quintain.federated.kept_update import kept_model
 from quintain.federated.noted_ledger import add_ledgers, noted_trainings
-from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
 
 FIRST_WEIGHTS = "first weights here"
 NOISY_SUMS = "noisy sums"

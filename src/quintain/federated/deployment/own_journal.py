@@ -8,7 +8,7 @@ from quintain.core.errors import SettingError
 from quintain.core.files import write_atomically
 from quintain.federated.deployment.folders import private_folder
 from quintain.federated.deployment.site_settings import ClientSettings
-from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.toml_files import read_text
 
 JOURNAL_FILE = "journal.name"

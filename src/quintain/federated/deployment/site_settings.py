@@ -30,7 +30,7 @@ from quintain.federated.enrolment import load_identity
 from quintain.federated.homomorphic import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.roster_versions import accepted_folder, check_roster
-from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.toml_files import read_toml
 

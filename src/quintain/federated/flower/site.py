@@ -9,7 +9,7 @@ from quintain.federated.enrolment import load_identity, load_roster
 from quintain.federated.flower.round_folder import RoundFolder
 from quintain.federated.flower.terms import SumTerms
 from quintain.federated.roster_versions import accept_roster, accepted_folder
-from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.toml_files import check_keys, read_toml

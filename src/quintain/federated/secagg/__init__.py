@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quintain.federated.secagg import server as server
     from quintain.federated.secagg.encoding import Encoding as Encoding
     from quintain.federated.secagg.encoding import finest_encoding as finest_encoding
-    from quintain.federated.secagg.journal import FolderJournal as FolderJournal
+    from quintain.federated.secagg.folder_journal import FolderJournal as FolderJournal
     from quintain.federated.secagg.journal import MemoryJournal as MemoryJournal
     from quintain.federated.secagg.keys import Identity as Identity
     from quintain.federated.secagg.keys import Roster as Roster

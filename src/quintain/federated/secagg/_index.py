@@ -5,7 +5,7 @@
 
 EXPORTS: dict[str, str] = {
     "Encoding": "quintain.federated.secagg.encoding",
-    "FolderJournal": "quintain.federated.secagg.journal",
+    "FolderJournal": "quintain.federated.secagg.folder_journal",
     "Identity": "quintain.federated.secagg.keys",
     "MemoryJournal": "quintain.federated.secagg.journal",
     "Policy": "quintain.federated.secagg.policy",

@@ -47,18 +47,20 @@ hardly do either, and the difference of two neighbouring sums still tells, rough
 of them alone. That takes differential privacy.
 """
 
-import os
-import secrets
 from abc import ABC, abstractmethod
 from numbers import Integral
-from pathlib import Path
 
-from quintain.core.errors import ProtocolError, StorageError
-from quintain.federated.secagg.primitives import tagged_hash
+from quintain.core.errors import ProtocolError
+from quintain.federated.secagg.journal_notes import (
+    answer_note,
+    cohort_note,
+    noise_note,
+    roster_note,
+    spending_note,
+    update_note,
+    vector_note,
+)
 from quintain.federated.secagg.setting_types import check_types
-
-_SPENT, _NOISE, _NAME = ".spent-", ".noise-", ".name"
-"""In the names of notes: of a private round, and of the journal itself."""
 
 
 class Journal(ABC):
@@ -80,7 +82,7 @@ class Journal(ABC):
         check_types(str, federation=federation)
         check_types(Integral, counter=counter)
         check_types(bytes, model_hash=model_hash, round_id=round_id)
-        first = self._write_once(_update_note(federation, int(counter), model_hash), round_id)
+        first = self._write_once(update_note(federation, int(counter), model_hash), round_id)
         if first is not None:
             raise ProtocolError(
                 f"the update of round {counter} over this model was masked before, in round id "
@@ -100,7 +102,7 @@ class Journal(ABC):
             SettingError: If something is of another type.
         """
         check_types(bytes, model_hash=model_hash, members=members)
-        if self._write_once(f"{model_hash.hex()}.roster", members) not in (None, members):
+        if self._write_once(roster_note(model_hash), members) not in (None, members):
             raise ProtocolError(
                 "this site has masked an update over this very model for a roster of other sites; sums over "
                 "two rosters would subtract to the updates of the sites in which they differ: keep the "
@@ -119,7 +121,7 @@ class Journal(ABC):
             SettingError: If something is of another type.
         """
         check_types(bytes, model_hash=model_hash, vector=vector)
-        if self._write_once(f"{model_hash.hex()}.vector", vector) not in (None, vector):
+        if self._write_once(vector_note(model_hash), vector) not in (None, vector):
             raise ProtocolError(
                 "this site has masked another vector, or the same with another weight, over this very model; "
                 "two sums would subtract to what has changed in between: send the first one again, bit for "
@@ -139,12 +141,12 @@ class Journal(ABC):
             SettingError: If something is of another type.
         """
         check_types(bytes, round_id=round_id, model_hash=model_hash, cohort=cohort)
-        if self._write_once(_answer_note(round_id), b"") is not None:
+        if self._write_once(answer_note(round_id), b"") is not None:
             raise ProtocolError(
                 f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round "
                 "with a new id"
             )
-        _check_same(self._write_once(_cohort_note(model_hash), cohort), cohort)
+        _check_same(self._write_once(cohort_note(model_hash), cohort), cohort)
 
     def check_cohort(self, model_hash: bytes, cohort: bytes) -> None:
         """Refuse survivors that ``claim_answer`` would refuse; nothing is claimed.
@@ -155,7 +157,7 @@ class Journal(ABC):
         Raises:
             ProtocolError: If another cohort over the same model was claimed before.
         """
-        _check_same(self._read(_cohort_note(model_hash)), cohort)
+        _check_same(self._read(cohort_note(model_hash)), cohort)
 
     def claim_cohort(self, model_hash: bytes, cohort: bytes) -> None:
         """Claim the survivors of a sum that a part of them can open, before the signature on them leaves.
@@ -169,7 +171,7 @@ class Journal(ABC):
             SettingError: If something is of another type.
         """
         check_types(bytes, model_hash=model_hash, cohort=cohort)
-        _check_same(self._write_once(_cohort_note(model_hash), cohort), cohort)
+        _check_same(self._write_once(cohort_note(model_hash), cohort), cohort)
 
     def answered(self, round_id: bytes) -> bool:
         """Whether this round was unmasked before.
@@ -177,7 +179,7 @@ class Journal(ABC):
         Raises:
             StorageError: If the journal cannot be read.
         """
-        return self._read(_answer_note(round_id)) is not None
+        return self._read(answer_note(round_id)) is not None
 
     def masked(self, federation: str, counter: int, model_hash: bytes) -> bool:
         """Whether the update of a round over a model was claimed before, so that it may have left.
@@ -185,7 +187,7 @@ class Journal(ABC):
         Raises:
             StorageError: If the journal cannot be read.
         """
-        return self._read(_update_note(federation, counter, model_hash)) is not None
+        return self._read(update_note(federation, counter, model_hash)) is not None
 
     def note_spending(self, training: str, number: int, spent: bytes) -> None:
         """Note what a round of private training has spent, before anything of it leaves.
@@ -198,7 +200,7 @@ class Journal(ABC):
         Raises:
             ProtocolError: If this note was made before: another program of this site trains as well.
         """
-        if self._write_once(_spending_note(training, number), spent) is not None:
+        if self._write_once(spending_note(training, number), spent) is not None:
             raise ProtocolError(
                 f"private round {number} of this training was noted before, by another program with this "
                 "journal; expected one program a site: stop the other one"
@@ -211,7 +213,7 @@ class Journal(ABC):
             StorageError: If the journal cannot be read.
         """
         notes: list[bytes] = []
-        while (note := self._read(_spending_note(training, len(notes)))) is not None:
+        while (note := self._read(spending_note(training, len(notes)))) is not None:
             notes.append(note)
         return tuple(notes)
 
@@ -231,7 +233,7 @@ class Journal(ABC):
             StorageError: If the journal cannot be read or written.
         """
         number = self.check_noise(training, model_hash, most)
-        if self._write_once(_noise_note(training, number), model_hash) not in (None, model_hash):
+        if self._write_once(noise_note(training, number), model_hash) not in (None, model_hash):
             raise ProtocolError(
                 f"noisy sum {number} of this training was claimed by another program with this journal; "
                 "expected one program a site: stop the other one"
@@ -250,7 +252,7 @@ class Journal(ABC):
         """
         check_types(bytes, model_hash=model_hash)
         number = 0
-        while (claimed := self._read(_noise_note(training, number))) not in (None, model_hash):
+        while (claimed := self._read(noise_note(training, number))) not in (None, model_hash):
             number += 1
         if claimed is None and number >= most:
             raise ProtocolError(
@@ -279,145 +281,13 @@ class MemoryJournal(Journal):
         self._notes: dict[str, list[bytes]] = {}
 
     def _write_once(self, name: str, content: bytes) -> bytes | None:
-        mine = [
-            content
-        ]  # an object of its own, so that identity tells who came first, between threads as well
+        # an object of its own, so that identity tells who came first, between threads as well
+        mine = [content]
         first = self._notes.setdefault(name, mine)
         return None if first is mine else first[0]
 
     def _read(self, name: str) -> bytes | None:
         return self._notes[name][0] if name in self._notes else None
-
-
-class FolderJournal(Journal):
-    """A journal of one small file a note, made exclusively and synced with its folder.
-
-    After a crash and between processes, a note stands or does not. A crash in the middle of a note leaves it
-    empty, which refuses more than need be, never less.
-
-    Args:
-        folder: Where; made if need be.
-
-    Raises:
-        SettingError: If the folder is no path.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        check_types(Path, folder=folder)
-        self._folder = folder.absolute()  # the same folder wherever the process goes
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The random names of this journal, by which it is told from another one, or from none.
-
-        Raises:
-            StorageError: If the folder cannot be read.
-        """
-        return frozenset(one.removesuffix(_NAME) for one in self._files() if one.endswith(_NAME))
-
-    def name(self) -> str:
-        """Return its random name, which is made and noted where there is none.
-
-        Raises:
-            StorageError: If the folder cannot be used.
-        """
-        if not self.names:
-            self._write_once(f"{secrets.token_hex(16)}{_NAME}", b"")
-        return min(self.names)
-
-    @property
-    def private_trainings(self) -> tuple[str, ...]:
-        """The hash of each training that it has notes of spending of.
-
-        Raises:
-            StorageError: If the folder cannot be read.
-        """
-        return tuple(sorted({one.partition(_SPENT)[0] for one in self._files() if _SPENT in one}))
-
-    @property
-    def noisy_trainings(self) -> tuple[str, ...]:
-        """The hash of each training that it has notes of noisy sums of.
-
-        Raises:
-            StorageError: If the folder cannot be read.
-        """
-        return tuple(sorted({one.partition(_NOISE)[0] for one in self._files() if _NOISE in one}))
-
-    def _write_once(self, name: str, content: bytes) -> bytes | None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            first = self._made(name, content)
-            for place in (
-                self._folder / name,
-                self._folder,
-                self._folder.parent,
-            ):  # also if it stood: its writer may have failed to
-                _sync(place)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the journal in {self._folder}: {error.strerror}; free some space or check "
-                "permissions"
-            ) from error
-        return first
-
-    def _made(self, name: str, content: bytes) -> bytes | None:
-        """Make a note in exclusive mode; what it says if it stood before."""
-        try:
-            handle = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return (self._folder / name).read_bytes()
-        with os.fdopen(handle, "wb") as note:
-            note.write(content)
-        return None
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _files(self) -> tuple[str, ...]:
-        """The names of all notes; none where there is no folder yet."""
-        try:
-            return tuple(os.listdir(self._folder))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: OSError) -> StorageError:
-        return StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions")
-
-
-def _sync(place: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _update_note(federation: str, counter: int, model_hash: bytes) -> str:
-    return f"{tagged_hash('update', federation.encode(), str(counter).encode(), model_hash).hex()}.masked"
-
-
-def _answer_note(round_id: bytes) -> str:
-    return f"{round_id.hex()}.unmasked"
-
-
-def _cohort_note(model_hash: bytes) -> str:
-    return f"{model_hash.hex()}.cohort"
-
-
-def _spending_note(training: str, number: int) -> str:
-    return f"{training}{_SPENT}{number}"
-
-
-def _noise_note(training: str, number: int) -> str:
-    return f"{training}{_NOISE}{number}"
 
 
 def _check_same(first: bytes | None, cohort: bytes) -> None:
