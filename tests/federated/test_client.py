@@ -23,7 +23,7 @@ from quintain.federated import client as client_program
 from quintain.federated.model_bytes import add_update, model_digest, pack_model
 from quintain.federated.round_messages import PublishedSum, RoundTask, pack_cancel
 from quintain.federated.secagg import Identity, MemoryJournal, Roster, server
-from quintain.federated.secagg.messages import offered_counter, pack_offer
+from quintain.federated.secagg.message_bodies import offered_counter, pack_offer
 from quintain.federated.secagg_sum import SecureSum
 from quintain.training import CleanCrossEntropy, Recipe
 from tests.federated.settings import SHORT, Killed, Party, blobs, is_ready, linear, weights

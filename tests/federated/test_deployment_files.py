@@ -34,7 +34,7 @@ from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.secagg import Identity, Roster
-from quintain.federated.secagg.messages import check_offer, pack_offer
+from quintain.federated.secagg.message_bodies import check_offer, pack_offer
 from quintain.federated.site_privacy import private_sites
 from quintain.models.weights import save_weights
 from tests.federated.deployed import CLIENT, NET, PLAN, RECIPE, SERVER, deployed, save_data

@@ -10,7 +10,8 @@ from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.flower.site import SiteSettings
 from quintain.federated.flower.terms import NO_ROUND, SumTerms
 from quintain.federated.secagg import Identity, Roster
-from quintain.federated.secagg.messages import MessageType, check_offer, open_server, pack_offer
+from quintain.federated.secagg.message_bodies import check_offer, pack_offer
+from quintain.federated.secagg.messages import MessageType, open_server
 
 NAMES = ("a", "b", "c", "d", "e")
 FILE = 'identity = "identity.toml"\nroster = "roster.toml"\nrounds = "rounds"\njournal = "/var/lib/j"\n'

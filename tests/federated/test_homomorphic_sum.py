@@ -25,7 +25,7 @@ from quintain.federated.homomorphic_messages import (
 from quintain.federated.in_process import ParticipantTransport
 from quintain.federated.secagg import Identity, MemoryJournal, Policy, Roster
 from quintain.federated.secagg.encoding import finest_encoding
-from quintain.federated.secagg.messages import parse_vector
+from quintain.federated.secagg.message_bodies import parse_vector
 from quintain.federated.secagg.policy import Task, default_threshold
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES
 from quintain.federated.transport import DropoutStage

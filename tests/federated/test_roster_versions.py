@@ -31,7 +31,8 @@ from quintain.federated.roster_versions import (
     write_roster,
 )
 from quintain.federated.secagg import Identity, Roster
-from quintain.federated.secagg.messages import MessageType, check_offer, from_site, open_site, pack_offer
+from quintain.federated.secagg.message_bodies import check_offer, pack_offer
+from quintain.federated.secagg.messages import MessageType, from_site, open_site
 from quintain.federated.server import Server
 from tests.federated.deployed import deployed
 from tests.federated.settings import Party, weights

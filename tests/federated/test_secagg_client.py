@@ -18,10 +18,8 @@ from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
-from quintain.federated.secagg.messages import (
-    MessageType,
+from quintain.federated.secagg.message_bodies import (
     SignedKeys,
-    from_server,
     pack_key_list,
     pack_offer,
     pack_set,
@@ -30,9 +28,8 @@ from quintain.federated.secagg.messages import (
     parse_key_list,
     parse_signatures,
     parse_unmask,
-    server_body,
-    site_body,
 )
+from quintain.federated.secagg.messages import MessageType, from_server, server_body, site_body
 from quintain.federated.secagg.policy import Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.secret import HeldVector, Secret

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.dealing import Dealt
-from quintain.federated.secagg.messages import (
+from quintain.federated.secagg.message_bodies import (
     pack_set,
     parse_key_list,
     parse_keys,

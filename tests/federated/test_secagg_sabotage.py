@@ -22,13 +22,12 @@ from quintain.federated.secagg import client, client_masked, dealing, server, tr
 from quintain.federated.secagg.dealing import Dealt, ShareHashes
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.mask_graph import MaskGraph
+from quintain.federated.secagg.message_bodies import pack_unmask, parse_unmask
 from quintain.federated.secagg.messages import (
     MessageType,
     check_signature,
     from_server,
     from_site,
-    pack_unmask,
-    parse_unmask,
     server_body,
     site_body,
 )

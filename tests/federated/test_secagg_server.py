@@ -10,15 +10,8 @@ from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
-from quintain.federated.secagg.messages import (
-    MessageType,
-    from_site,
-    pack_keys,
-    pack_unmask,
-    parse_keys,
-    parse_unmask,
-    site_body,
-)
+from quintain.federated.secagg.message_bodies import pack_keys, pack_unmask, parse_keys, parse_unmask
+from quintain.federated.secagg.messages import MessageType, from_site, site_body
 from quintain.federated.secagg.policy import Policy
 from tests.federated.rounds import federation, total
 

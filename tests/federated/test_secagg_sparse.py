@@ -27,15 +27,8 @@ from quintain.federated.secagg.graph import GraphParameters
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.key_list import shared_part
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import (
-    MessageType,
-    from_server,
-    pack_set,
-    parse_unmask,
-    server_body,
-    set_bytes,
-    site_body,
-)
+from quintain.federated.secagg.message_bodies import pack_set, parse_unmask, set_bytes
+from quintain.federated.secagg.messages import MessageType, from_server, server_body, site_body
 from quintain.federated.secagg.policy import Task
 from quintain.federated.secagg.shamir import interpolate
 from quintain.federated.secagg.share_messages import pack_delivery, parse_delivery

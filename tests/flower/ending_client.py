@@ -15,7 +15,8 @@ from quintain.federated import client as client_program
 from quintain.federated.client import Client
 from quintain.federated.local import Update
 from quintain.federated.round_messages import RoundMessage, RoundTask, is_round_message, open_header
-from quintain.federated.secagg.messages import MessageType, message_type_of, offered_counter
+from quintain.federated.secagg.message_bodies import offered_counter
+from quintain.federated.secagg.messages import MessageType, message_type_of
 
 KILLS = json.loads(sys.argv[1])
 handle = Client.handle

@@ -16,14 +16,8 @@ from quintain.federated.secagg import client, client_keys, client_unmask, masks,
 from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import (
-    MessageType,
-    from_server,
-    pack_set,
-    pack_signatures,
-    parse_unmask,
-    site_body,
-)
+from quintain.federated.secagg.message_bodies import pack_set, pack_signatures, parse_unmask
+from quintain.federated.secagg.messages import MessageType, from_server, site_body
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import interpolate
 

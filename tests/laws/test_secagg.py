@@ -19,13 +19,8 @@ from quintain.federated.secagg import client, masks, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import (
-    MessageType,
-    from_server,
-    pack_set,
-    pack_signatures,
-    server_body,
-)
+from quintain.federated.secagg.message_bodies import pack_set, pack_signatures
+from quintain.federated.secagg.messages import MessageType, from_server, server_body
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.share_messages import pack_delivery, parse_delivery
 from quintain.federated.secagg_sum import SecureSum

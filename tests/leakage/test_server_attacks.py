@@ -34,14 +34,8 @@ from quintain.federated.model_bytes import add_update, model_digest, pack_model
 from quintain.federated.round_messages import PublishedSum, RoundTask, early_answer
 from quintain.federated.secagg import Identity, MemoryJournal, Roster
 from quintain.federated.secagg.key_list import pack_key_lists
-from quintain.federated.secagg.messages import (
-    MessageType,
-    SignedKeys,
-    from_server,
-    pack_offer,
-    parse_keys,
-    site_body,
-)
+from quintain.federated.secagg.message_bodies import SignedKeys, pack_offer, parse_keys
+from quintain.federated.secagg.messages import MessageType, from_server, site_body
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES
 from quintain.federated.simulated_network import SimulatedNetwork
 from quintain.leakage import (

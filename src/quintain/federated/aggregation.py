@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType, SiteSet
+from quintain.federated.secagg.message_bodies import SiteSet
+from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.transport import Exchange
 from quintain.federated.view import ServerView

@@ -44,15 +44,8 @@ from quintain.federated.round_messages import (
 from quintain.federated.secagg.client import cohort_hash
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import (
-    MessageType,
-    SiteSet,
-    check_offer,
-    message_type_of,
-    offered_counter,
-    parse_set,
-    server_body,
-)
+from quintain.federated.secagg.message_bodies import SiteSet, check_offer, offered_counter, parse_set
+from quintain.federated.secagg.messages import MessageType, message_type_of, server_body
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.strategies.strategy import State

@@ -21,7 +21,7 @@ from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import SiteSet
+from quintain.federated.secagg.message_bodies import SiteSet
 from quintain.federated.secagg.policy import Policy, default_threshold
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.transport import Exchange

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import (
+from quintain.federated.secagg.message_bodies import (
     SiteSet,
     pack_set,
     pack_signatures,

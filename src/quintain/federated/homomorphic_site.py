@@ -34,7 +34,7 @@ from quintain.federated.secagg.client import cohort_hash, vector_hash
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import SiteSet, pack_vector
+from quintain.federated.secagg.message_bodies import SiteSet, pack_vector
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.setting_types import check_types
 

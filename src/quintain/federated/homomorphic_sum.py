@@ -36,7 +36,8 @@ from quintain.federated.homomorphic_site import HomomorphicSite
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType, SiteSet, parse_vector
+from quintain.federated.secagg.message_bodies import SiteSet, parse_vector
+from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.transport import Exchange, StreamingExchange

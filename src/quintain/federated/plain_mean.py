@@ -10,7 +10,8 @@ from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType, SiteSet, pack_vector, parse_vector
+from quintain.federated.secagg.message_bodies import SiteSet, pack_vector, parse_vector
+from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES, tagged_hash, verify
 from quintain.federated.secagg.setting_types import check_types

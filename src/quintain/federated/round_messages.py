@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg.messages import SiteSet
+from quintain.federated.secagg.message_bodies import SiteSet
 from quintain.federated.secagg.policy import ROUND_BYTES
 
 MAGIC = b"QFT1"
@@ -60,7 +60,7 @@ class RoundTask:
         index: The round's number in the training, from 0: it decides local random numbers. A round that is
             tried again after the server was stopped keeps its index and gets another counter and id.
         aggregation: The name of the aggregation.
-        terms: All terms, as ``secagg.messages.pack_offer`` writes them.
+        terms: All terms, as ``secagg.message_bodies.pack_offer`` writes them.
         model: The common model as safetensors.
         published: The sum that made this model of the last one; None at the start.
     """

@@ -10,7 +10,8 @@ from quintain.federated.secagg.collecting import Arrivals, RoundInProgress, Roun
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType, SiteSet
+from quintain.federated.secagg.message_bodies import SiteSet
+from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView

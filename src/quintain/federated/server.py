@@ -22,7 +22,7 @@ from quintain.federated.noise import CentralNoise
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.reports import ServerReport
 from quintain.federated.round_messages import PublishedSum, RoundTask, pack_cancel
-from quintain.federated.secagg.messages import pack_offer
+from quintain.federated.secagg.message_bodies import pack_offer
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.server_state import ServerState, load_state, save_state

@@ -10,19 +10,16 @@ from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.key_list import keys_by_peer, shared_part
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.mask_graph import MaskGraph, draw_graph
-from quintain.federated.secagg.messages import (
-    MessageType,
+from quintain.federated.secagg.message_bodies import (
     SiteSet,
-    masked_body,
     parse_key_list,
     parse_keys,
     parse_set,
     parse_unmask,
     parse_vector,
-    server_body,
     set_bytes,
-    site_body,
 )
+from quintain.federated.secagg.messages import MessageType, masked_body, server_body, site_body
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.share_messages import DealtShares, parse_shares
 

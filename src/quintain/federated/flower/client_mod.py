@@ -26,9 +26,10 @@ from quintain.federated.flower import arrays as flat
 from quintain.federated.flower.refusal import REFUSED
 from quintain.federated.flower.site import SiteSettings
 from quintain.federated.flower.terms import RoundFacts
-from quintain.federated.secagg import messages
 from quintain.federated.secagg.encoding import EncodedVector
+from quintain.federated.secagg.message_bodies import check_offer, offered_counter
 from quintain.federated.secagg.messages import MessageType as SumMessage
+from quintain.federated.secagg.messages import message_type_of, open_server, server_body
 from quintain.federated.secagg_sum import SecureSum
 
 SETTINGS_KEY = "quintain-site"
@@ -81,7 +82,7 @@ def _answer(site: SiteSettings, message: Message, context: Context, call_next: C
         with site.folder.locked():
             site = site.with_accepted_roster()
             data = _sum_message(message)
-            if messages.message_type_of(data) is SumMessage.OFFER:
+            if message_type_of(data) is SumMessage.OFFER:
                 reply = _join(site, message, context, call_next)
             else:
                 reply = site.folder.step(site.terms, site.load_identity(), data)
@@ -101,7 +102,7 @@ def _join(site: SiteSettings, message: Message, context: Context, call_next: Cli
     old = flat.to_arrays(flat.only_arrays(message.content))
     facts = RoundFacts(
         round_id=_field(message, "round"),
-        counter=messages.offered_counter(messages.server_body(offer)),
+        counter=offered_counter(server_body(offer)),
         model_hash=flat.hash_arrays(old),
         length=flat.count_numbers(old),
         run_id=message.metadata.run_id,
@@ -109,7 +110,7 @@ def _join(site: SiteSettings, message: Message, context: Context, call_next: Cli
     )
     # the whole offer is checked before anything is trained or written
     policy = site.terms.policy(facts)
-    messages.check_offer(messages.open_server(offer, SumMessage.OFFER, policy), policy)
+    check_offer(open_server(offer, SumMessage.OFFER, policy), policy)
     flat.check_round_number(message.content, facts.counter)
     site.terms.roster.index(identity.name)
     made_for = site.terms.vector_hash(facts)

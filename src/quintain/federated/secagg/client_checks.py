@@ -3,7 +3,7 @@
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.client_states import RoundContext
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import SiteSet
+from quintain.federated.secagg.message_bodies import SiteSet
 
 
 def require_members(

@@ -5,7 +5,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from quintain.federated.secagg import dealing, transcript
 from quintain.federated.secagg.client_states import Joined, Ready, RoundContext
 from quintain.federated.secagg.keys import RoundKeys, new_private_key, public_half
-from quintain.federated.secagg.messages import MessageType, check_offer, open_server, pack_keys
+from quintain.federated.secagg.message_bodies import check_offer, pack_keys
+from quintain.federated.secagg.messages import MessageType, open_server
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES, load_x25519
 from quintain.federated.secagg.secret import LoadedKeys, Secret
 

@@ -6,12 +6,8 @@ from quintain.federated.secagg.client_checks import require_members, require_nei
 from quintain.federated.secagg.client_states import Joined, SharesSent
 from quintain.federated.secagg.dealing import ShareHashes, pack_pair
 from quintain.federated.secagg.key_list import KeyList, keys_hash, read_key_list
-from quintain.federated.secagg.messages import (
-    MessageType,
-    check_signature,
-    open_server,
-    pack_keys,
-)
+from quintain.federated.secagg.message_bodies import pack_keys
+from quintain.federated.secagg.messages import MessageType, check_signature, open_server
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import make_shares, random_bytes

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity, RoundKeys
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import MessageType, SiteSet, from_site
+from quintain.federated.secagg.message_bodies import SiteSet
+from quintain.federated.secagg.messages import MessageType, from_site
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.secret import HeldVector, LoadedKeys, Secret
 from quintain.federated.secagg.shamir import Entropy

@@ -7,15 +7,8 @@ from quintain.federated.secagg import transcript
 from quintain.federated.secagg.client_checks import require_members
 from quintain.federated.secagg.client_states import Agreed, Done, Masked
 from quintain.federated.secagg.dealing import unpack_pair
-from quintain.federated.secagg.messages import (
-    MessageType,
-    SiteSet,
-    check_signature,
-    open_server,
-    pack_unmask,
-    parse_set,
-    parse_signatures,
-)
+from quintain.federated.secagg.message_bodies import SiteSet, pack_unmask, parse_set, parse_signatures
+from quintain.federated.secagg.messages import MessageType, check_signature, open_server
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES, tagged_hash
 from quintain.federated.secagg.secret import wipe

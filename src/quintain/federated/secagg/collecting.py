@@ -11,7 +11,8 @@ from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import MessageType, SiteSet, open_site
+from quintain.federated.secagg.message_bodies import SiteSet
+from quintain.federated.secagg.messages import MessageType, open_site
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.share_messages import DealtShares
 

@@ -1,4 +1,4 @@
-"""The notes of a site's journal by name: a name says what was done, and in which round or over which model."""
+"""The notes of a site's journal by name, which says what was done, and in which round or over which model."""
 
 from quintain.federated.secagg.primitives import tagged_hash
 

@@ -13,7 +13,7 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import transcript
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.mask_graph import MaskGraph, draw_graph
-from quintain.federated.secagg.messages import (
+from quintain.federated.secagg.message_bodies import (
     SignedKeys,
     SiteSet,
     pack_key_list,

@@ -31,18 +31,15 @@ from quintain.federated.secagg.collecting import (
 )
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.key_list import pack_key_lists
-from quintain.federated.secagg.messages import (
-    MessageType,
+from quintain.federated.secagg.message_bodies import (
     SignedKeys,
     check_mask_key,
-    from_server,
-    message_type_of,
-    open_masked,
     pack_offer,
     pack_set,
     pack_signatures,
     parse_keys,
 )
+from quintain.federated.secagg.messages import MessageType, from_server, message_type_of, open_masked
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg.share_messages import (

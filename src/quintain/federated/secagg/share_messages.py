@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.dealing import DEALT_BYTES, HASH_PAIR_BYTES, Dealt, ShareHashes
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import (
+from quintain.federated.secagg.message_bodies import (
     SiteSet,
     pack_set,
     parse_set,

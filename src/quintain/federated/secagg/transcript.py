@@ -1,6 +1,6 @@
 """The chain of lists that a round has agreed on; keys, seals and signatures are bound to its end."""
 
-from quintain.federated.secagg.messages import SiteSet, pack_set
+from quintain.federated.secagg.message_bodies import SiteSet, pack_set
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import tagged_hash
 

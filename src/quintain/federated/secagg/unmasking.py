@@ -15,7 +15,7 @@ from quintain.federated.secagg.collecting import (
     sabotage,
 )
 from quintain.federated.secagg.encoding import EncodedVector
-from quintain.federated.secagg.messages import SiteSet, parse_unmask
+from quintain.federated.secagg.message_bodies import SiteSet, parse_unmask
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
 from quintain.federated.secagg.shamir import PRIME, combine, lagrange_weights
 
