@@ -5,7 +5,7 @@ import pytest
 from quintain.core.errors import SettingError
 from quintain.evaluate.dropouts import DropoutRates, check_dropout_rates, planned_dropouts
 from quintain.federated import HomomorphicSum, PlainMean, SecureSum
-from quintain.federated.grouped_sum import groups_of
+from quintain.federated.fixed_groups import groups_of
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.transport import DropoutStage
 

@@ -16,7 +16,8 @@ from quintain.federated import (
     simulate,
 )
 from quintain.federated import byzantine as attacks
-from quintain.federated.grouped_sum import RULES, groups_of
+from quintain.federated.fixed_groups import groups_of
+from quintain.federated.robust_averages import RULES
 from quintain.federated.secagg import client_masked
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.transport import DropoutStage

@@ -8,7 +8,7 @@ import numpy as np
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
-from quintain.federated.grouped_sum import min_groups
+from quintain.federated.fixed_groups import min_groups
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.transport import DropoutStage

@@ -6,7 +6,7 @@ is less than half of them. What it costs is privacy: the server sees sums of few
 blocks of the roster, the same in every round, since sums of changing groups subtract to single updates.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,44 +15,19 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import ProtocolError, SabotageError, SettingError
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.fixed_groups import MIN_GROUP_SIZE, MIN_GROUPS, group_policy, groups_of, min_groups
 from quintain.federated.hidden import require_hidden
+from quintain.federated.robust_averages import RULES
 from quintain.federated.secagg import server
 from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.message_bodies import SiteSet
-from quintain.federated.secagg.policy import Policy, default_threshold
+from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.transport import Exchange
 from quintain.federated.view import ServerView
-
-MIN_GROUP_SIZE, MIN_GROUPS = 3, 3
-
-Rule = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""What makes one vector (length,) of the groups' averages (groups, length)."""
-
-
-def median(averages: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median of each coordinate: it follows no coordinate of fewer than half of the groups.
-
-    Source: Yin, Chen, Ramchandran, Bartlett, 2018, arXiv:1803.01498.
-    """
-    middle: NDArray[np.float64] = np.median(averages, axis=0)
-    return middle
-
-
-def trimmed_mean(averages: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each coordinate without its largest and smallest quarter, at least one group each.
-
-    So many bad groups it stands: a quarter, at least one. Source: Yin et al., 2018, arXiv:1803.01498.
-    """
-    cut = max(1, len(averages) // 4)
-    kept: NDArray[np.float64] = np.sort(averages, axis=0)[cut : len(averages) - cut].mean(axis=0)
-    return kept
-
-
-RULES: Mapping[str, Rule] = {"median": median, "trimmed-mean": trimmed_mean}
 
 
 def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int | None = None) -> Aggregation:
@@ -81,37 +56,6 @@ def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int | Non
     if num_sites is not None:
         groups_of(num_sites)
     return GroupedSum(rule)
-
-
-def groups_of(num_sites: int, group_size: int = MIN_GROUP_SIZE) -> tuple[tuple[int, ...], ...]:
-    """Return the fixed groups: blocks of the roster of the given size, the first ones with one more.
-
-    Raises:
-        SettingError: If groups are too small or too few.
-    """
-    count = num_sites // group_size if group_size >= 1 else 0
-    if group_size < MIN_GROUP_SIZE or count < MIN_GROUPS:
-        raise SettingError(
-            f"{num_sites} sites in groups of {group_size}; expected at least {MIN_GROUPS} groups of at least "
-            f"{MIN_GROUP_SIZE}: fewer sites in a sum are hidden by too few, and of two groups no median "
-            f"tells which is bad. With fewer than {MIN_GROUPS * MIN_GROUP_SIZE} sites no robust average "
-            "together with secure sums is possible; a clip of the norm binds honest sites only"
-        )
-    return tuple(tuple(map(int, block)) for block in np.array_split(np.arange(num_sites), count))
-
-
-def min_groups(count: int) -> int:
-    """Return how many of so many groups must come to a sum, for a robust average of them."""
-    return max(MIN_GROUPS, count // 2 + 1)
-
-
-def min_members(size: int, num_sites: int, min_survivors: int) -> int:
-    """Return the fewest sites of a group of this size whose sum its members open, under a plan for all sites.
-
-    As many as its threshold; and where fewer than that may be missing of all sites, as many as these leave:
-    with ``min_survivors`` of all sites, no two sums of a group differ in their sites.
-    """
-    return max(2, default_threshold(size), size - (num_sites - min_survivors))
 
 
 class GroupedSum(SecureSum):
@@ -272,30 +216,6 @@ class _Member:
     def step(self, message: bytes) -> bytes:
         """Return the reply to a message of the server."""
         return self._inner.step(message)
-
-
-def group_policy(policy: Policy, members: tuple[int, ...]) -> Policy:
-    """Return the terms of a group's sum: those of the round, for fewer sites.
-
-    Raises:
-        SettingError: If the sites have unequal weights, or more may side with the server than a group stands.
-    """
-    roster, weights = policy.roster, policy.task.weights
-    if len(set(weights)) > 1:
-        raise SettingError(
-            "a robust average over groups of sites with unequal weights; expected equal ones, since one site "
-            "must not outweigh a group"
-        )
-    return replace(
-        policy,
-        roster=replace(
-            roster, names=roster.names_of(members), keys=tuple(roster.keys[site] for site in members)
-        ),
-        threshold=default_threshold(len(members)),
-        min_survivors=min_members(len(members), len(roster), policy.min_survivors),
-        encoding=replace(policy.encoding, num_sites=len(members)),
-        task=replace(policy.task, weights=tuple(weights[site] for site in members) if weights else ()),
-    )
 
 
 def _run_groups(

@@ -19,7 +19,7 @@ from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.engine import Carry, Engine, local_engine
-from quintain.federated.grouped_sum import min_members
+from quintain.federated.fixed_groups import min_members
 from quintain.federated.kept_update import units_digest
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest

@@ -36,7 +36,7 @@ from quintain.federated import (
 )
 from quintain.federated import RoundReport as Facts
 from quintain.federated.engine import Engine, local_engine
-from quintain.federated.grouped_sum import MIN_GROUP_SIZE, groups_of
+from quintain.federated.fixed_groups import MIN_GROUP_SIZE, groups_of
 from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights

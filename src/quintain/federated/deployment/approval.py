@@ -20,7 +20,8 @@ from quintain.federated.deployment.own_journal import bind_journal, require_own_
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.site_settings import ClientSettings
 from quintain.federated.deployment.toml_table import read_table
-from quintain.federated.grouped_sum import GroupedSum, groups_of, min_members
+from quintain.federated.fixed_groups import groups_of, min_members
+from quintain.federated.grouped_sum import GroupedSum
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.key_words import fingerprint
 from quintain.federated.model_bytes import model_digest
