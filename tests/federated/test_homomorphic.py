@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ExecutionError, ProtocolError, SettingError
 from quintain.federated import homomorphic, secure_sum
-from quintain.federated.homomorphic import RING_DEGREE, SharedKey, add_ciphertexts, check_encoding
+from quintain.federated.homomorphic import RING_DEGREE, add_ciphertexts, check_encoding
+from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.secagg.encoding import Encoding, finest_encoding
 
 
@@ -118,9 +119,11 @@ def test_the_server_holds_no_key(key: SharedKey) -> None:
     assert not context.is_private()
     assert not context.has_public_key()
     encoding = finest_encoding(3, 1.0, 3)
-    part = homomorphic._parse(key.encrypt(encoding.quantize(np.ones(3)), encoding), key.key_id, 3)[0]
+    part = homomorphic.parse_ciphertext(key.encrypt(encoding.quantize(np.ones(3)), encoding), key.key_id, 3)[
+        0
+    ]
     with pytest.raises(ValueError, match="doesn't hold a secret_key"):
-        homomorphic._parse_vector(context, part).decrypt()
+        homomorphic.parse_chunk(context, part).decrypt()
 
 
 def test_a_key_never_shows(key: SharedKey) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quintain.federated.grouped_sum import GroupedSum as GroupedSum
     from quintain.federated.grouped_sum import robust_aggregation as robust_aggregation
     from quintain.federated.hidden import require_hidden as require_hidden
-    from quintain.federated.homomorphic import SharedKey as SharedKey
+    from quintain.federated.homomorphic_key import SharedKey as SharedKey
     from quintain.federated.homomorphic_sum import HomomorphicSum as HomomorphicSum
     from quintain.federated.in_process import InProcessTransport as InProcessTransport
     from quintain.federated.partitioning import Partition as Partition

@@ -52,7 +52,7 @@ EXPORTS: dict[str, str] = {
     "Server": "quintain.federated.server",
     "ServerReport": "quintain.federated.reports",
     "ServerView": "quintain.federated.view",
-    "SharedKey": "quintain.federated.homomorphic",
+    "SharedKey": "quintain.federated.homomorphic_key",
     "Simulated": "quintain.federated.reports",
     "SitePrivacy": "quintain.federated.site_privacy",
     "Strategy": "quintain.federated.strategies.strategy",

@@ -12,21 +12,16 @@ Source: Brakerski, 2012, ePrint 2012/078; Fan, Vercauteren, 2012, ePrint 2012/14
 security: HomomorphicEncryption.org, 2018.
 """
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.core.errors import ExecutionError, ProtocolError, SettingError, StorageError
-from quintain.federated.secagg.encoding import HALF_MODULUS, EncodedVector, Encoding
-from quintain.federated.secagg.secret import Secret
+from quintain.core.errors import ExecutionError, ProtocolError, SettingError
+from quintain.federated.secagg.encoding import HALF_MODULUS, Encoding
 
 RING_DEGREE = 4096
 """N: coefficients of a polynomial, and integers in one ciphertext."""
@@ -39,126 +34,8 @@ MAX_SUMMANDS = 1 << 16
 ternary keys; a sum decrypts while its noise is below q / 2p > 2^36, so that 2^18 of them would.
 """
 MAGIC = b"QHE1"
-KEY_MAGIC = b"QHK1"
 KEY_ID_BYTES = 16
 HEADER_BYTES = len(MAGIC) + KEY_ID_BYTES + 8
-
-
-@dataclass(frozen=True)
-class SharedKey:
-    """The secret key that all sites of a federation share, and the public one that goes with it.
-
-    Args:
-        key_id: 16 random bytes that name it.
-        content: The key, for TenSEAL.
-
-    Raises:
-        ExecutionError: If TenSEAL is not installed.
-        ProtocolError: If the content is no such key.
-    """
-
-    key_id: bytes
-    content: Secret = field(repr=False)
-
-    @classmethod
-    def create(cls) -> "SharedKey":
-        """Make a new key, by one site, which hands it to the others over channels that are theirs alone."""
-        return cls(secrets.token_bytes(KEY_ID_BYTES), Secret(_serialize(_new_context(), with_keys=True)))
-
-    def save(self, path: Path) -> None:
-        """Write a key file that only its owner can read (mode 0600); hand it to each site by a safe channel.
-
-        Raises:
-            StorageError: If the file is there already, or cannot be written.
-        """
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(KEY_MAGIC + self.key_id + self.content.peek())
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the key file {path}: {error.strerror}; a key is never written over another"
-            ) from error
-
-    @classmethod
-    def load(cls, path: Path) -> "SharedKey":
-        """Read a key file.
-
-        Raises:
-            StorageError: If it cannot be read, or others than its owner can read it.
-            ProtocolError: If it is no key file.
-        """
-        try:
-            mode, data = path.stat().st_mode, path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"cannot read the key file {path}: {error.strerror}") from error
-        if mode & 0o077:
-            raise StorageError(
-                f"the key file {path} has mode {mode & 0o777:o}; expected 600, since who reads it reads "
-                f"every site's updates: chmod 600 {path}, and make a new key if others may have read it"
-            )
-        start = len(KEY_MAGIC) + KEY_ID_BYTES
-        if not data.startswith(KEY_MAGIC) or len(data) <= start:
-            raise ProtocolError(f"{path} is no key file of a homomorphic sum; expected one of SharedKey.save")
-        key = cls(data[len(KEY_MAGIC) : start], Secret(data[start:]))
-        _ = key._context
-        return key
-
-    @cached_property
-    def _context(self) -> Any:
-        context = _parse_context(bytes(self.content.peek()))
-        if not context.is_private():
-            raise ProtocolError("this key file holds no secret key; expected the key that the sites share")
-        return context
-
-    def encrypt(self, encoded: EncodedVector, encoding: Encoding) -> bytes:
-        """Encrypt one site's encoded vector.
-
-        Args:
-            encoded: (num_words,) words.
-            encoding: Its grid.
-
-        Raises:
-            ProtocolError: If the vector has another length.
-        """
-        check_encoding(encoding)
-        if encoded.shape != (encoding.num_words,):
-            raise ProtocolError(f"an encoded vector {encoded.shape}; expected ({encoding.num_words},) words")
-        # one more integer, which is 1: sums show how many vectors are in them, and a wrong key shows too
-        integers = np.append(encoding.to_signed(encoded), 1)
-        chunks = (
-            _tenseal().bfv_vector(self._context, chunk.tolist()).serialize() for chunk in _chunks(integers)
-        )
-        return _pack(self.key_id, encoding.num_words, 1, chunks)
-
-    def decrypt(self, ciphertext: bytes, encoding: Encoding, summands: int) -> NDArray[np.int64]:
-        """Decrypt a sum.
-
-        Args:
-            ciphertext: What ``add_ciphertexts`` returned.
-            encoding: The grid.
-            summands: Of how many vectors it is meant to be.
-
-        Returns:
-            (num_words,) signed integers, those that a secure sum of the same vectors has.
-
-        Raises:
-            ProtocolError: If it is under another key, of other vectors, or impossible for honest ones.
-        """
-        parts = _parse(ciphertext, self.key_id, encoding.num_words)
-        try:
-            integers = np.concatenate(
-                [np.array(_parse_vector(self._context, part).decrypt(), np.int64) for part in parts]
-            )
-        except (ValueError, RuntimeError) as error:
-            raise ProtocolError(f"a ciphertext cannot be decrypted: {error}; refuse it") from error
-        if integers.shape != (encoding.num_words + 1,) or integers[-1] != summands:
-            raise ProtocolError(
-                f"a ciphertext decrypts to a sum of {integers[-1] if integers.size else 0} vectors; expected "
-                f"{summands}: it was made under another key, or is of other sites"
-            )
-        encoding.check_sum(integers[:-1], summands)
-        return integers[:-1]
 
 
 class CiphertextSum:
@@ -192,10 +69,10 @@ class CiphertextSum:
                 f"{self.summands + 1} ciphertexts; expected 1 to {self._encoding.num_sites}, for which no "
                 "sum wraps"
             )
-        parts = _parse(ciphertext, self._key_id, self._encoding.num_words)
-        vectors = [_parse_vector(self._context, part) for part in parts]
+        parts = parse_ciphertext(ciphertext, self._key_id, self._encoding.num_words)
+        vectors = [parse_chunk(self._context, part) for part in parts]
         sizes = [vector.size() for vector in vectors]
-        if sizes != _chunk_sizes(self._encoding.num_words):
+        if sizes != chunk_sizes(self._encoding.num_words):
             raise ProtocolError(f"a ciphertext in parts of {sizes} integers; refuse it")
         try:
             self._parts = (
@@ -216,7 +93,7 @@ class CiphertextSum:
         if not self.summands:
             raise ProtocolError("0 ciphertexts; expected at least 1, since a sum of none hides nothing")
         parts = (part.serialize() for part in self._parts)
-        return _pack(self._key_id, self._encoding.num_words, self.summands, parts)
+        return pack_ciphertext(self._key_id, self._encoding.num_words, self.summands, parts)
 
 
 def add_ciphertexts(ciphertexts: Iterable[bytes], key_id: bytes, encoding: Encoding) -> bytes:
@@ -246,7 +123,8 @@ def check_encoding(encoding: Encoding) -> None:
     assert encoding.num_sites * encoding.max_abs < HALF_MODULUS < PLAIN_MODULUS // 2
 
 
-def _tenseal() -> ModuleType:
+def tenseal_module() -> ModuleType:
+    """Import TenSEAL, or say that it is not installed."""
     try:
         import tenseal
     except ImportError as error:
@@ -256,9 +134,9 @@ def _tenseal() -> ModuleType:
     return tenseal
 
 
-def _new_context() -> Any:
+def new_context() -> Any:
     """Return TenSEAL's context with new keys."""
-    tenseal = _tenseal()
+    tenseal = tenseal_module()
     return tenseal.context(
         tenseal.SCHEME_TYPE.BFV,
         poly_modulus_degree=RING_DEGREE,
@@ -269,26 +147,29 @@ def _new_context() -> Any:
 
 @lru_cache(maxsize=1)
 def _keyless_context() -> Any:
-    return _parse_context(_serialize(_new_context(), with_keys=False))
+    return parse_context(serialize_context(new_context(), with_keys=False))
 
 
-def _serialize(context: Any, *, with_keys: bool) -> bytes:
+def serialize_context(context: Any, *, with_keys: bool) -> bytes:
+    """Write a context of TenSEAL, with both its keys or with none."""
     content = context.serialize(
         save_public_key=with_keys, save_secret_key=with_keys, save_galois_keys=False, save_relin_keys=False
     )
     return bytes(content)
 
 
-def _parse_context(content: bytes) -> Any:
+def parse_context(content: bytes) -> Any:
+    """Read a context of TenSEAL."""
     try:
-        return _tenseal().context_from(content)
+        return tenseal_module().context_from(content)
     except (ValueError, RuntimeError) as error:
         raise ProtocolError(f"{len(content)} bytes that are no key of TenSEAL: {error}") from error
 
 
-def _parse_vector(context: Any, content: bytes) -> Any:
+def parse_chunk(context: Any, content: bytes) -> Any:
+    """Read one chunk of a ciphertext as TenSEAL's encrypted vector."""
     try:
-        vector = _tenseal().bfv_vector_from(context, content)
+        vector = tenseal_module().bfv_vector_from(context, content)
     except (ValueError, RuntimeError) as error:
         raise ProtocolError(f"a ciphertext cannot be read: {error}; refuse it") from error
     if not 1 <= vector.size() <= RING_DEGREE:
@@ -296,23 +177,24 @@ def _parse_vector(context: Any, content: bytes) -> Any:
     return vector
 
 
-def _chunks(integers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def chunks_of(integers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Cut a vector into parts of one ciphertext each."""
     return (integers[start : start + RING_DEGREE] for start in range(0, len(integers), RING_DEGREE))
 
 
-def _chunk_sizes(num_words: int) -> list[int]:
+def chunk_sizes(num_words: int) -> list[int]:
     """How many integers each ciphertext of a vector holds, the count's slot included."""
     full, rest = divmod(num_words + 1, RING_DEGREE)
     return [RING_DEGREE] * full + [rest] * (rest > 0)
 
 
-def _pack(key_id: bytes, num_words: int, summands: int, parts: Iterable[bytes]) -> bytes:
+def pack_ciphertext(key_id: bytes, num_words: int, summands: int, parts: Iterable[bytes]) -> bytes:
+    """Write a ciphertext: the key's name, words and summands, then each chunk behind its length."""
     header = MAGIC + key_id + num_words.to_bytes(4, "big") + summands.to_bytes(4, "big")
     return header + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _parse(ciphertext: bytes, key_id: bytes, num_words: int) -> list[bytes]:
+def parse_ciphertext(ciphertext: bytes, key_id: bytes, num_words: int) -> list[bytes]:
     """Return the parts of a ciphertext, one a chunk.
 
     Raises:
@@ -332,7 +214,7 @@ def _parse(ciphertext: bytes, key_id: bytes, num_words: int) -> list[bytes]:
         size = int.from_bytes(ciphertext[start : start + 4], "big")
         parts.append(ciphertext[start + 4 : start + 4 + size])
         start += 4 + size
-    expected = len(_chunk_sizes(num_words))
+    expected = len(chunk_sizes(num_words))
     if start != len(ciphertext) or len(parts) != expected:
         raise ProtocolError(
             f"a ciphertext of {len(parts)} parts and {len(ciphertext)} bytes; expected {expected} whole parts"

@@ -15,7 +15,8 @@ second. So every survivor binds itself by its signature. Two lists would take t 
 """
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.homomorphic import SharedKey, check_encoding
+from quintain.federated.homomorphic import check_encoding
+from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.homomorphic_messages import (
     ENCRYPT,
     ENCRYPTED,

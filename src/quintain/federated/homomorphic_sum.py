@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import MechanismError, ProtocolError
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
-from quintain.federated.homomorphic import KEY_ID_BYTES, CiphertextSum, SharedKey, check_encoding
+from quintain.federated.homomorphic import KEY_ID_BYTES, CiphertextSum, check_encoding
+from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.homomorphic_messages import (
     ENCRYPT,
     ENCRYPTED,

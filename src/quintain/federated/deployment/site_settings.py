@@ -27,7 +27,7 @@ from quintain.federated.client_config import ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.toml_table import named_in, place_of, read_table
 from quintain.federated.enrolment import load_identity
-from quintain.federated.homomorphic import SharedKey
+from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.roster_versions import accepted_folder, check_roster
 from quintain.federated.secagg.folder_journal import FolderJournal
