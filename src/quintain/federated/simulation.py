@@ -1,14 +1,14 @@
 """Simulated federated training: a server and all clients in one process, and what only that can know."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 
 from torch import nn
 
-from quintain.core.errors import ProtocolError, SabotageError, SettingError
+from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
@@ -19,13 +19,11 @@ from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.engine import Carry, Engine, local_engine
-from quintain.federated.fixed_groups import min_members
 from quintain.federated.kept_update import units_digest
-from quintain.federated.local import Update, check_trainable
+from quintain.federated.local import check_trainable
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
-from quintain.federated.privacy import FederationPrivacy, noise_privacy, site_level
-from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
+from quintain.federated.reports import FederatedRun, RoundReport
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.primitives import tagged_hash
@@ -33,6 +31,13 @@ from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
+from quintain.federated.simulation_report import (
+    largest_fraction,
+    personal_models,
+    require_an_average,
+    round_report,
+    total_privacy,
+)
 from quintain.federated.simulation_state import save_simulation, start_simulation
 from quintain.federated.site_privacy import check_units
 from quintain.federated.strategies.personal import put_average
@@ -193,7 +198,7 @@ def simulate(
                     encoded = {name: update.encoded for name, update in updates.items()}
                     now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
                     exposed, last = exposure(last, now) if last else {}, now
-                rounds.append(_round_report(report, aggregation, network, updates, opened, exposed))
+                rounds.append(round_report(report, aggregation, network, updates, opened, exposed))
                 if on_round is not None:
                     on_round(rounds[-1], opened)
                 if file is not None:
@@ -201,57 +206,16 @@ def simulate(
 
     engine([one.handle for one in clients], run_rounds)
     net.eval()
-    _require_an_average(rounds, server.state.cheaters)
+    require_an_average(rounds, server.state.cheaters)
     return FederatedRun(
         rounds=tuple(rounds),
         num_sites=len(sites),
         threshold=plan.threshold,
         encoding=plan.encoding,
-        largest_fraction=_largest_fraction(plan, aggregation),
-        privacy=_privacy(plan, aggregation, clients, rounds),
-        personal_models=_personal_models(plan, clients, net),
+        largest_fraction=largest_fraction(plan, aggregation),
+        privacy=total_privacy(plan, aggregation, clients, rounds),
+        personal_models=personal_models(plan, clients, net),
     )
-
-
-def _privacy(
-    plan: TrainingPlan,
-    aggregation: Aggregation,
-    clients: Sequence[Client],
-    rounds: Sequence[RoundReport],
-) -> FederationPrivacy | None:
-    """Return the epsilon of all that left the sites; None where nothing was trained privately."""
-    if plan.config.site_privacy is not None:
-        ledgers = {one.name: one.ledger for one in clients if one.ledger.releases}
-        return site_level(ledgers, plan.config.site_privacy.delta) if ledgers else None
-    found = noise_privacy(plan, aggregation, [len(one.survivors) for one in rounds])
-    if found is None or not plan.strategy.is_personal:
-        return found
-    return replace(
-        found,
-        notes=(
-            *found.notes,
-            f"it covers what leaves the sites; what {plan.strategy.name} leaves there, and the average of "
-            "that in a simulation's model, have no noise",
-        ),
-    )
-
-
-def _largest_fraction(plan: TrainingPlan, aggregation: Aggregation) -> float:
-    """Return the largest part of a sum that is one site's: of the sum of all, or of its group."""
-    if aggregation.sums_all:
-        return plan.largest_fraction
-    num_sites = len(plan.roster)
-    sizes = {len(aggregation.summed_with(site, num_sites)) for site in range(num_sites)}
-    fewest = min(min_members(size, num_sites, plan.min_survivors) for size in sizes)
-    return 1 / (fewest - plan.config.max_corrupt)
-
-
-def _personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:
-    """Each site's own model, where the strategy leaves a part of the net at the sites."""
-    strategy = plan.strategy
-    if not strategy.is_personal:
-        return {}
-    return {one.name: strategy.personal_model(net, one.home).eval() for one in clients}
 
 
 def _fingerprint(
@@ -268,51 +232,6 @@ def _fingerprint(
     data = (one.hash.encode() for one in sites.values())
     whom = (units_digest(units.get(name)) for name in sites)
     return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom).hex()
-
-
-def _round_report(
-    report: ServerReport,
-    aggregation: Aggregation,
-    network: SimulatedNetwork,
-    updates: Mapping[str, Update],
-    opened: SecureSumResult | None,
-    exposed: Mapping[str, float],
-) -> RoundReport:
-    """Return what the server reports, with what only a simulation knows."""
-    # where too few sites were left for any sum none was asked, and the server saw nothing
-    view = network.view if network.policy is not None else None
-    return RoundReport(
-        index=report.index,
-        survivors=report.survivors,
-        dropped=report.dropped,
-        weight=report.weight,
-        seconds=report.seconds,
-        refused=report.refused,
-        accused=report.accused,
-        abort_reason=report.abort_reason,
-        masked_vectors=0 if view is None else aggregation.count_hidden(view),
-        bytes_uploaded=dict.fromkeys(network.names, 0) if view is None else view.bytes_uploaded,
-        simulated=Simulated(
-            exact=opened is not None and opened.exact,
-            losses={name: update.loss for name, update in updates.items()},
-            num_clipped={name: update.num_clipped for name, update in updates.items()},
-            left=network.left,
-            exposed=exposed,
-        ),
-    )
-
-
-def _require_an_average(rounds: list[RoundReport], cheaters: Mapping[str, str]) -> None:
-    """Raise if all rounds were abandoned."""
-    if not all(one.abort_reason for one in rounds):
-        return
-    reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
-    reasons += "".join(f"; {name}: {why}" for name, why in cheaters.items())
-    reason = (
-        f"all {len(rounds)} rounds were abandoned, the model is as it was; the last one: "
-        f"{rounds[-1].abort_reason}{reasons}"
-    )
-    raise SabotageError(reason, tuple(cheaters)) if cheaters else ProtocolError(reason)
 
 
 def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:
