@@ -41,14 +41,14 @@ from quintain.federated.round_messages import (
     is_round_message,
     open_header,
 )
-from quintain.federated.secagg.client import cohort_hash
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.message_bodies import SiteSet, check_offer, offered_counter, parse_set
 from quintain.federated.secagg.messages import MessageType, message_type_of, server_body
-from quintain.federated.secagg.policy import ROUND_BYTES, Policy
+from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.strategies.strategy import State
+from quintain.federated.task_checks import check_cohort_change, check_place, check_survivors
 
 
 class Client:
@@ -168,23 +168,12 @@ class Client:
         """Answer a message of a sum, unless it would open one that is a neighbor of an earlier one."""
         if self.config.plan.config.min_cohort_change and message_type_of(message) is MessageType.SURVIVORS:
             cohort = frozenset(parse_set(server_body(message), len(self.config.plan.roster)))
-            self._check_cohort(cohort)
+            check_cohort_change(cohort, self._cohorts, self.config.plan)
             reply = participant.step(message)
             # From here on the server may have the sum.
             self._cohorts.add(cohort)
             return reply
         return participant.step(message)
-
-    def _check_cohort(self, cohort: frozenset[int]) -> None:
-        """Refuse a sum whose sites differ too little from those of an earlier one."""
-        least = self.config.plan.config.min_cohort_change
-        for earlier in self._cohorts:
-            if 0 < len(cohort ^ earlier) < least:
-                names = ", ".join(self.config.plan.roster.names_of(tuple(sorted(cohort ^ earlier))))
-                raise ProtocolError(
-                    f"the server would open a sum that differs from an earlier one by {names}; expected the "
-                    f"same sites, or at least {least} others, since two such sums subtract: leave this round"
-                )
 
     def _join(self, task: RoundTask) -> bytes:
         """Accept a task, train for it unless that was done over this very model, and take part in the sum.
@@ -278,7 +267,9 @@ class Client:
         """
         config, counter = self.config, offered_counter(task.terms)
         base = self._chain if self._may_have_left else self._base
-        self._check_place(task, counter, base)
+        check_place(
+            task, counter, config, self._journal, last=self.last_counter, used_up_to=base.last_counter
+        )
         net = open_model(task.model, self._net)
         policy = config.plan.policy(counter, task.round_id, model_digest(net))
         check_offer(task.terms, policy)
@@ -314,47 +305,5 @@ class Client:
             return chain
         is_next = task.index == last.index + 1 and chain.digest != last.digest
         if is_next or published.counter == last.counter:
-            self._check_survivors(last, published)
+            check_survivors(published, last, self.config, self._journal, name=self.name, signed=self._signed)
         return chain
-
-    def _check_survivors(self, last: ModelChain, published: PublishedSum) -> None:
-        """Refuse a sum over a model that is said to be of other sites than this one has signed or opened."""
-        roster = self.config.plan.roster
-        said = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
-        summed_with = self.config.aggregation.summed_with(roster.index(self.name), len(roster))
-        of_own_sum = tuple(site for site in published.survivors if site in summed_with)
-        if self._signed and of_own_sum and self._signed != of_own_sum:
-            raise ProtocolError(
-                f"{said}, and this site has signed {', '.join(roster.names_of(self._signed))}: "
-                "leave this round"
-            )
-        if max(published.survivors, default=0) >= len(roster) or not self.config.aggregation.sums_all:
-            return  # the chain refuses the former; of groups' sums the journal knows no sum of all
-        # after a restart the journal alone knows which sum this site has opened
-        terms = self.config.plan.policy(published.counter, bytes(ROUND_BYTES), last.digest)
-        try:
-            self._journal.check_cohort(last.digest, cohort_hash(terms, published.survivors))
-        except ProtocolError:
-            raise ProtocolError(
-                f"{said}, and this site has helped to open that of others: leave this round"
-            ) from None
-
-    def _check_place(self, task: RoundTask, counter: int, base: ModelChain) -> None:
-        """Refuse a task for another sum, one that was there before, or one beyond the plan."""
-        if task.aggregation != self.config.aggregation.name:
-            raise ProtocolError(
-                f"the server offers aggregation = {task.aggregation[:40]!r}; this site's settings say "
-                f"{self.config.aggregation.name!r}: leave this round"
-            )
-        # over one counter nothing is masked twice; a task of which no vector left has used up its own alone
-        is_used = counter == self.last_counter or counter <= base.last_counter
-        if is_used or self._journal.answered(task.round_id):
-            raise ProtocolError(
-                f"the server offers round counter = {counter} (id {task.round_id.hex()}), and this site was "
-                f"in round {self.last_counter}: a replay is refused"
-            )
-        if task.index >= self.config.plan.config.rounds or task.index > counter:
-            raise ProtocolError(
-                f"the server offers round {task.index} (counted from 0, counter {counter}); this site's plan "
-                f"has {self.config.plan.config.rounds} rounds: leave this round"
-            )
