@@ -12,7 +12,7 @@ from unittest import mock
 
 from benchmarks.harness import Comparison
 from quintain.data import load_data
-from quintain.evaluate.steps.federate import LOCAL_RECIPE
+from quintain.evaluate.federation_defaults import LOCAL_RECIPE
 from quintain.federated import FederatedConfig, partition, simulate
 from quintain.federated.strategies import strategy
 from quintain.models.loading import load_classifier

@@ -5,8 +5,9 @@ from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_averaging
 from quintain.drill.step import Estimate, Step
 from quintain.drill.trials import Trials
+from quintain.evaluate.federation_defaults import LOCAL_RECIPE
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
+from quintain.evaluate.steps.federate import run_federate
 
 TRAININGS = 3
 """Of all examples in every local epoch: over the sites together, at each site alone, and in one place."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from torch import nn
 
-from quintain.core.errors import SettingError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import choose
@@ -17,6 +16,15 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.dropouts import DropoutRates, Dropouts, check_dropout_rates, planned_dropouts
+from quintain.evaluate.federation_defaults import (
+    ALPHA,
+    LOCAL_RECIPE,
+    MAX_CORRUPT,
+    each_has_every_class,
+    local_recipe,
+    rounds_and_epochs,
+)
+from quintain.evaluate.federation_notes import personal_notes, round_line, run_notes, weight_notes
 from quintain.evaluate.federation_privacy import privacy_claim, privacy_record
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
@@ -25,8 +33,6 @@ from quintain.federated import (
     Aggregation,
     ClientNoise,
     FederatedConfig,
-    FederatedRun,
-    SecureSum,
     SecureSumResult,
     SitePrivacy,
     Strategy,
@@ -47,25 +53,6 @@ from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
 from quintain.results.records import Claim
 from quintain.training import Recipe, fit
-
-ALPHA = 0.5
-"""Of the Dirichlet distribution by which each class is divided over the sites."""
-
-NUM_ROUNDS = 12
-"""Chosen on the validation split of the X-rays, as is the recipe."""
-LOCAL_RECIPE = Recipe(epochs=1, batch_size=32, learning_rate=1e-3, schedule="constant")
-"""Of training at a site in one round."""
-
-PRIVATE_ROUNDS, PRIVATE_EPOCHS = 6, 2
-"""Where each round spends privacy: fewer rounds, and longer ones."""
-
-FEW_CLASSES = 10
-"""Up to so many classes, each site has some examples of each, where that can be with the data there are."""
-
-MAX_CORRUPT = 1
-"""Sites that may collude with the server."""
-LOCAL_SGD = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer="sgd", schedule="constant")
-"""The same for a strategy that takes plain steps alone."""
 
 ROUNDS_FILE = "rounds.json"
 """The results of the finished rounds of an unfinished run."""
@@ -135,7 +122,7 @@ def run_federate(
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
-    rounds, epochs = _rounds_and_epochs(rounds, epochs, is_private=privacy is not None)
+    rounds, epochs = rounds_and_epochs(rounds, epochs, is_private=privacy is not None)
     aggregation: Aggregation = choose("aggregation", secure).build()
     if robust:
         aggregation = robust_aggregation(robust, aggregation, sites)
@@ -156,7 +143,7 @@ def run_federate(
         privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
     plan = FederatedConfig(
         rounds,
-        replace(_local_recipe(together), epochs=epochs),
+        replace(local_recipe(together), epochs=epochs),
         max_corrupt=MAX_CORRUPT,
         strategy=together,
         site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
@@ -167,7 +154,7 @@ def run_federate(
         sites,
         alpha=ALPHA,
         seed=derive_seed(seed, "split"),
-        min_per_class=5 if _each_has_every_class(data, sites) else 0,
+        min_per_class=5 if each_has_every_class(data, sites) else 0,
         prefix=site_name,
     )
     _check_can_train(net, plan, parts.sites)
@@ -198,7 +185,7 @@ def run_federate(
         if unfinished is not None:
             write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(found.values())))
         clock.append(time.monotonic())
-        log(_line(one, plan.rounds, facts.abort_reason, clock[-1] - clock[-2]))
+        log(round_line(one, plan.rounds, facts.abort_reason, clock[-1] - clock[-2]))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     weights = (
@@ -250,9 +237,9 @@ def run_federate(
     )
     notes = (
         *unseen_class_notes(data, test),
-        *_notes(done, aggregation),
-        *_personal_notes(together, personal),
-        *_weight_notes(done, plan, weights, weights if robust else sizes),
+        *run_notes(done, aggregation),
+        *personal_notes(together, personal),
+        *weight_notes(done, plan, weights, weights if robust else sizes),
     )
     if not spare and dropout_rates is None:
         notes += (
@@ -264,12 +251,6 @@ def run_federate(
         *(() if spent is None else (privacy_claim(subject.name, plan, spent, data, unfinished),)),
     )
     return StepOutput(result, claims, notes, reproducible=spent is None)
-
-
-def _rounds_and_epochs(rounds: int | None, epochs: int | None, *, is_private: bool) -> tuple[int, int]:
-    """Return how many rounds and local epochs a round: as given, or the usual ones."""
-    usual = (PRIVATE_ROUNDS, PRIVATE_EPOCHS) if is_private else (NUM_ROUNDS, LOCAL_RECIPE.epochs)
-    return usual[0] if rounds is None else rounds, usual[1] if epochs is None else epochs
 
 
 def _check_can_train(net: nn.Module, plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
@@ -292,105 +273,6 @@ def _dropouts(
     if dropout_rates is not None:
         return planned_dropouts(names, rounds, dropout_rates, aggregation.replies, seed)
     return {rounds // 2: {names[len(names) // 2]: DropoutStage.MASKED}} if spare else {}
-
-
-def _personal_notes(strategy: Strategy, personal: Mapping[str, ClassCounts]) -> tuple[str, ...]:
-    """Say what the common model is where a part of it stays at the sites, and how good their own are."""
-    if not personal:
-        return ()
-    accuracies = ", ".join(f"{name} {one.accuracy:.1%}" for name, one in personal.items())
-    return (
-        f"{strategy.name}: {strategy.summary}; the common model here has the average of what stayed at the "
-        f"sites, which no server can make; the sites' own models: {accuracies}",
-    )
-
-
-def _each_has_every_class(data: Dataset, sites: int) -> bool:
-    """Return whether random splits are likely enough to give each site five examples of each class.
-
-    A site's part of a class is Beta(1/2, (sites - 1)/2), which is below x with a probability near
-    (2/3) sqrt(sites x). Among a thousand splits one will do if each has about three parts that are too small.
-    """
-    classes = data.num_classes
-    return classes <= FEW_CLASSES and 5 * len(data) >= classes * sites * (sites * classes) ** 2
-
-
-def _notes(done: FederatedRun, aggregation: Aggregation) -> tuple[str, ...]:
-    """Return what the reader must know of the sums and of single rounds."""
-    notes: tuple[str, ...] = ()
-    if aggregation.name != SecureSum.name:
-        notes += (f"{aggregation.name}: {aggregation.guarantee}",)
-    if done.privacy is not None:
-        notes += (*done.privacy.notes, *done.privacy.guarantee.warnings)
-        notes += (
-            "the models of each site alone and of all data in one place were trained without privacy: their "
-            "accuracies are for the data's owners",
-        )
-    notes += tuple(
-        f"round {facts.index + 1} was abandoned: {facts.abort_reason}"
-        for facts in done.rounds
-        if facts.abort_reason
-    )
-    notes += tuple(
-        f"{name} is proven to have cheated in round {facts.index + 1} and is left out of all rounds after it"
-        for facts in done.rounds
-        for name in facts.accused
-    )
-    notes += tuple(
-        f"{name} left round {facts.index + 1}: {why}"
-        for facts in done.rounds
-        for name, why in facts.simulated.left.items()
-    )
-    notes += tuple(
-        f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference "
-        f"comes to a cosine of {near:.2f} to its update; secure sums do not hide that, differential privacy "
-        "does"
-        for facts in done.rounds
-        for name, near in facts.simulated.exposed.items()
-    )
-    return notes
-
-
-def _weight_notes(
-    done: FederatedRun, plan: FederatedConfig, weights: Mapping[str, int], sizes: Mapping[str, int]
-) -> tuple[str, ...]:
-    """Return what the weights make of a site's part in a sum, and where they were cut."""
-    notes: tuple[str, ...] = (
-        f"a site has at most {done.largest_fraction:.0%} of a sum's weight, "
-        f"in the smallest sum less what {plan.max_corrupt} of its sites may take off it",
-    )
-    cut = ", ".join(
-        f"{name} weighs {weight} and not {sizes[name]}"
-        for name, weight in weights.items()
-        if weight < sizes[name]
-    )
-    if cut:
-        notes += (
-            "weights are numbers of examples, cut where a sum would come near to one site's own update: "
-            f"{cut}",
-        )
-    return notes
-
-
-def _local_recipe(strategy: Strategy) -> Recipe:
-    """The recipe of training at a site that the strategy can be run with."""
-    try:
-        strategy.check_recipe(LOCAL_RECIPE)
-    except SettingError:
-        return LOCAL_SGD
-    return LOCAL_RECIPE
-
-
-def _line(one: RoundResult, rounds: int, abort_reason: str, seconds: float) -> str:
-    """Say in a line what came of a round."""
-    if abort_reason:
-        return f"round {one.round} of {rounds} ({seconds:.1f} s): abandoned, {abort_reason}"
-    without = f" without {', '.join(one.dropped)}" if one.dropped else ""
-    accuracy = sum(one.global_counts.correct) / sum(one.global_counts.total)
-    return (
-        f"round {one.round} of {rounds} ({seconds:.1f} s): sum of {len(one.survivors)} sites{without}, "
-        f"accuracy {accuracy:.1%}"
-    )
 
 
 ROUNDS = TypeAdapter(list[RoundResult])

@@ -1,0 +1,50 @@
+"""The usual settings of a federated training: rounds, local recipes, and how the data are divided."""
+
+from quintain.core.errors import SettingError
+from quintain.data.dataset import Dataset
+from quintain.federated import Strategy
+from quintain.training import Recipe
+
+ALPHA = 0.5
+"""Of the Dirichlet distribution by which each class is divided over the sites."""
+
+NUM_ROUNDS = 12
+"""Chosen on the validation split of the X-rays, as is the recipe."""
+LOCAL_RECIPE = Recipe(epochs=1, batch_size=32, learning_rate=1e-3, schedule="constant")
+"""Of training at a site in one round."""
+
+PRIVATE_ROUNDS, PRIVATE_EPOCHS = 6, 2
+"""Where each round spends privacy: fewer rounds, and longer ones."""
+
+FEW_CLASSES = 10
+"""Up to so many classes, each site has some examples of each, where that can be with the data there are."""
+
+MAX_CORRUPT = 1
+"""Sites that may collude with the server."""
+LOCAL_SGD = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer="sgd", schedule="constant")
+"""The same for a strategy that takes plain steps alone."""
+
+
+def rounds_and_epochs(rounds: int | None, epochs: int | None, *, is_private: bool) -> tuple[int, int]:
+    """Return how many rounds and local epochs a round: as given, or the usual ones."""
+    usual = (PRIVATE_ROUNDS, PRIVATE_EPOCHS) if is_private else (NUM_ROUNDS, LOCAL_RECIPE.epochs)
+    return usual[0] if rounds is None else rounds, usual[1] if epochs is None else epochs
+
+
+def each_has_every_class(data: Dataset, sites: int) -> bool:
+    """Return whether random splits are likely enough to give each site five examples of each class.
+
+    A site's part of a class is Beta(1/2, (sites - 1)/2), which is below x with a probability near
+    (2/3) sqrt(sites x). Among a thousand splits one will do if each has about three parts that are too small.
+    """
+    classes = data.num_classes
+    return classes <= FEW_CLASSES and 5 * len(data) >= classes * sites * (sites * classes) ** 2
+
+
+def local_recipe(strategy: Strategy) -> Recipe:
+    """The recipe of training at a site that the strategy can be run with."""
+    try:
+        strategy.check_recipe(LOCAL_RECIPE)
+    except SettingError:
+        return LOCAL_SGD
+    return LOCAL_RECIPE
