@@ -25,7 +25,7 @@ from quintain.certify import (
     worst_case_logits,
 )
 from quintain.certify.conditions import require_bounded_rounding
-from quintain.certify.interval import certifier, graph
+from quintain.certify.interval import graph, traced_bounds
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.layers import bound_layer
 from quintain.certify.interval.valueless import operations_without_values
@@ -782,7 +782,7 @@ def test_what_reads_no_value_is_certified_with_and_without_gradients(body):
 
 def test_values_and_gradients_are_looked_for_once_a_search_and_shape(monkeypatch):
     looks = []
-    monkeypatch.setattr(certifier, "require_no_value_read", lambda *given: looks.append(given))
+    monkeypatch.setattr(traced_bounds, "require_no_value_read", lambda *given: looks.append(given))
     model, x, y = (
         Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval()),
         torch.tensor([[0.5]]),

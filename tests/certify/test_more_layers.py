@@ -313,11 +313,11 @@ def test_convolutions_as_functions_are_looked_for_where_settings_matter(monkeypa
             return F.conv2d(x, self.taps).flatten(1)
 
     seen = []
-    from quintain.certify.interval import certifier
+    from quintain.certify.interval import traced_bounds
 
-    plain = certifier.require_bounded_rounding
+    plain = traced_bounds.require_bounded_rounding
     monkeypatch.setattr(
-        certifier,
+        traced_bounds,
         "require_bounded_rounding",
         lambda *args, has_convolutions=False: seen.append(has_convolutions) or plain(*args),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from quintain.certify.crown import CROWN
-from quintain.certify.interval import certifier, domain, graph
+from quintain.certify.interval import certifier, domain, graph, traced_bounds
 from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.rounding import NO_ROUNDING
 from quintain.core.errors import ContradictionError
@@ -75,7 +75,7 @@ def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
             layer.bias.fill_(bias)
     model, x, y = Classifier(net), torch.tensor([[0.9]]), torch.tensor([1])
     assert not certifier.IntervalBounds()(model, x, y, Linf(0.0)).certified
-    monkeypatch.setattr(certifier, "rounding_model", lambda _dtype: NO_ROUNDING)
+    monkeypatch.setattr(traced_bounds, "rounding_model", lambda _dtype: NO_ROUNDING)
     with pytest.raises(ContradictionError, match="not of the function that runs"):
         certifier.IntervalBounds()(model, x, y, Linf(0.0))
 

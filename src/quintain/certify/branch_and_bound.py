@@ -11,15 +11,11 @@ from torch import Tensor
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import require_unchanged
 from quintain.certify.crown import GUARANTEE, SUPPORTS, LinearMargins, interval_margins, margin_rows
-from quintain.certify.interval.certifier import (
-    LayerCertifier,
-    TracedBounds,
-    smallest_margin,
-    trace_bounds,
-)
+from quintain.certify.interval.certifier import LayerCertifier
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation
+from quintain.certify.interval.traced_bounds import TracedBounds, smallest_margin, trace_bounds
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.parts import are_proven
 from quintain.certify.linear.region import Region, RegionNarrowing

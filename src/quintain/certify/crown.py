@@ -7,15 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.certify.interval.certifier import (
-    LayerCertifier,
-    cast_input,
-    radii,
-    smallest_margin,
-)
+from quintain.certify.interval.certifier import LayerCertifier, cast_input
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Recording
+from quintain.certify.interval.traced_bounds import radii, smallest_margin
 from quintain.certify.linear.backward import BackwardBounds, Minimum, Tables
 from quintain.certify.linear.half_space import CutMinimum
 from quintain.certify.linear.minimum import allowed_box, linear_minimum

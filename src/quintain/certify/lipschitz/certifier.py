@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quintain.certify.interval.certifier import LayerCertifier, MarginBounds, cast_input, radii
+from quintain.certify.interval.certifier import LayerCertifier, cast_input
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
+from quintain.certify.interval.traced_bounds import MarginBounds, radii
 from quintain.certify.lipschitz.growth import SLACK, Growth
 from quintain.certify.lipschitz.norms import norm_bound
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
