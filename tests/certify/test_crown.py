@@ -13,7 +13,7 @@ from torch import nn
 
 from quintain.certify import CROWN, CROWNIBP, IntervalBounds
 from quintain.certify import crown as module
-from quintain.certify.interval import domain, layers, relaxations
+from quintain.certify.interval import domain, layer_bounds, relaxations
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Recording
@@ -166,7 +166,7 @@ def test_a_planted_bug_lies_above_the_exact_margin(name, monkeypatch):
     place, attribute, bug = MUTANTS[name]
     monkeypatch.setattr(place, attribute, bug)
     if attribute == "RELAXATIONS":
-        monkeypatch.setattr(layers, attribute, bug)
+        monkeypatch.setattr(layer_bounds, attribute, bug)
     # what refutes it may be the alarm inside: linear bounds that cross intervals
     broken = 0
     for seed in range(4):

@@ -27,7 +27,7 @@ from quintain.certify import (
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.interval import graph, traced_bounds
 from quintain.certify.interval.domain import Interval
-from quintain.certify.interval.layers import bound_layer
+from quintain.certify.interval.layer_bounds import bound_layer
 from quintain.certify.interval.valueless import operations_without_values
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 from quintain.certify import IntervalBounds, SmoothedClassifier, TracedNetwork, worst_case_logits
 from quintain.certify.interval.domain import Interval, input_interval
-from quintain.certify.interval.layers import bound_layer
+from quintain.certify.interval.layer_bounds import bound_layer
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
 from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
 from quintain.losses import margin

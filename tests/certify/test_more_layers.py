@@ -1,6 +1,7 @@
 """Layers beyond piecewise linear ones: lines, rounding by operation, softmax at the end, rules of users."""
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from quintain.certify import CROWN, BranchAndBound, IntervalBounds, TracedNetwork, register_layer_rule
-from quintain.certify.interval import layers, smooth
+from quintain.certify.interval import smooth
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.functions import bound_call
-from quintain.certify.interval.layers import bound_layer
+from quintain.certify.interval.layer_bounds import bound_layer
+from quintain.certify.interval.layer_rules import LAYER_RULES
 from quintain.certify.interval.recording import Lines
 from quintain.certify.interval.relaxations import RELAXATIONS, Relaxation
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
@@ -363,10 +365,9 @@ class Triple(nn.Module):
 
 
 @pytest.fixture
-def own_rules(monkeypatch):
-    monkeypatch.setattr(layers, "LAYER_RULES", dict(layers.LAYER_RULES))
-    monkeypatch.setattr("quintain.certify.interval.graph.LAYER_RULES", layers.LAYER_RULES)
-    monkeypatch.setattr(layers, "RELAXATIONS", dict(RELAXATIONS))
+def own_rules():
+    with patch.dict(LAYER_RULES), patch.dict(RELAXATIONS):
+        yield
 
 
 def square_rule(_layer, interval, rounding):

@@ -14,7 +14,7 @@ from quintain.certify.interval.certifier import cast_input
 from quintain.certify.interval.domain import Ellipsoid, Interval, input_interval
 from quintain.certify.interval.functions import bound_call
 from quintain.certify.interval.graph import TracedNetwork
-from quintain.certify.interval.layers import bound_layer
+from quintain.certify.interval.layer_bounds import bound_layer
 from quintain.certify.interval.recording import Recording
 from quintain.certify.interval.relaxations import RELAXATIONS
 from quintain.certify.rounding import NO_ROUNDING, rounding_model

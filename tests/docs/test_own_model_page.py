@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from quintain.certify.interval.layers import LAYER_RULES
+from quintain.certify.interval.layer_rules import LAYER_RULES
 from quintain.models.adapters import LOGIT_KEYS
 from quintain.models.loading import BLACK_BOX_PREFIXES, BLACK_BOX_SUFFIXES
 from quintain.models.onnx_net.operators import OPERATORS

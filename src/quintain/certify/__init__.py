@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quintain.certify.interval.certifier import worst_case_logits as worst_case_logits
     from quintain.certify.interval.domain import Interval as Interval
     from quintain.certify.interval.graph import TracedNetwork as TracedNetwork
-    from quintain.certify.interval.layers import register_layer_rule as register_layer_rule
+    from quintain.certify.interval.layer_rules import register_layer_rule as register_layer_rule
     from quintain.certify.interval.recording import Lines as Lines
     from quintain.certify.interval.relaxations import Relaxation as Relaxation
     from quintain.certify.lipschitz.norms import conv_norm_bound as conv_norm_bound

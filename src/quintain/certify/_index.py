@@ -39,7 +39,7 @@ EXPORTS: dict[str, str] = {
     "UniformSmoothing": "quintain.certify.uniform_smoothing",
     "conv_norm_bound": "quintain.certify.lipschitz.norms",
     "largest_certified_radius": "quintain.certify.radius_search",
-    "register_layer_rule": "quintain.certify.interval.layers",
+    "register_layer_rule": "quintain.certify.interval.layer_rules",
     "spectral_norm_bound": "quintain.certify.lipschitz.norms",
     "worst_case_logits": "quintain.certify.interval.certifier",
 }

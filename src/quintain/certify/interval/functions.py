@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
-from quintain.certify.interval.layers import WITHOUT_BOUNDS, bound_layer
+from quintain.certify.interval.layer_bounds import WITHOUT_BOUNDS, bound_layer
 from quintain.certify.interval.tensor_functions import FUNCTIONS, concatenate, describe
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError

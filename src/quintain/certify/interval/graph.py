@@ -21,7 +21,8 @@ from quintain.certify.interval.functions import (
     evaluate_constant_call,
     has_type,
 )
-from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_unmodified
+from quintain.certify.interval.layer_bounds import bound_layer, require_unmodified
+from quintain.certify.interval.layer_rules import LAYER_RULES
 from quintain.certify.interval.observer import Observer, require_inside_bounds
 from quintain.certify.interval.scores import Scores, ends_in_sigmoid, scores_of
 from quintain.certify.interval.smooth import SMOOTH_LAYERS

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
-from quintain.certify.interval.layers import bound_layer, convolve
+from quintain.certify.interval.layer_bounds import bound_layer
+from quintain.certify.interval.layers import convolve
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quintain.certify.interval.layers import WITHOUT_BOUNDS
+from quintain.certify.interval.layer_bounds import WITHOUT_BOUNDS
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.norms import (
     conv_norm_bound,
