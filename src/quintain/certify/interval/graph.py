@@ -15,18 +15,16 @@ from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.functions import (
     FUNCTIONAL_LAYERS,
     INPLACE_OPERATORS,
-    METHOD_OF_FUNCTION,
-    RESHAPE_METHODS,
     bound_call,
     evaluate_constant_call,
-    has_type,
 )
 from quintain.certify.interval.layer_bounds import bound_layer, require_unmodified
 from quintain.certify.interval.layer_rules import LAYER_RULES
 from quintain.certify.interval.observer import Observer, require_inside_bounds
+from quintain.certify.interval.reshapes import METHOD_OF_FUNCTION, RESHAPE_METHODS
 from quintain.certify.interval.scores import Scores, ends_in_sigmoid, scores_of
 from quintain.certify.interval.smooth import SMOOTH_LAYERS
-from quintain.certify.interval.tensor_functions import CONVOLUTION_FUNCTIONS
+from quintain.certify.interval.tensor_functions import CONVOLUTION_FUNCTIONS, has_type
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
 from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import adapt, find_logits

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
@@ -24,6 +24,13 @@ def describe(value: object) -> str:
         if isinstance(value, BatchSize)
         else f"a {type(value).__name__}"
     )
+
+
+def has_type(kind: type, values: Any) -> bool:
+    """Tell whether a value of this type is among nested arguments."""
+    found: list[bool] = []
+    fx.node.map_aggregate(values, lambda value: found.append(isinstance(value, kind)))
+    return any(found)
 
 
 def _negate(interval: Interval, _rounding: RoundingModel, _name: str) -> Interval:
