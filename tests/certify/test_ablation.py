@@ -10,10 +10,12 @@ from quintain.certify import AblatedClassifier, band_votes
 from quintain.certify.ablation import Ablation
 from quintain.certify.band_votes import Bands, smallest_gap
 from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.harden import AblationTraining
 from quintain.models import Classifier
 from quintain.models.nets import initialize
 from quintain.testing import check_stickers_break_nothing_certified, random_inputs
 from quintain.threats import Linf, Mask, Patch
+from quintain.training.objective import StepContext
 
 CASES = (
     ("column", 1, (3, 6), 1),
@@ -223,3 +225,14 @@ def test_a_band_without_an_answer_votes_for_nothing_and_none_is_certified(ablate
     assert odd(x).tolist() == [pytest.approx([0.6, -1.0])]
     outcome = odd.certify(x, y, sticker(1, (2, 5)))
     assert (outcome.failed.tolist(), outcome.certified.tolist()) == ([True], [False])
+
+
+def test_vectors_have_no_bands():
+    with pytest.raises(DataError, match=r"inputs of shape \(8, 16\); expected images"):
+        Bands.of(torch.Size((8, 16)), "column", 4)
+    loss = AblationTraining(Patch(area=0.03)).objective()
+    context = StepContext(
+        step=0, total_steps=1, epoch=0, total_epochs=1, seed=0, ids=torch.arange(8), batch_size=8
+    )
+    with pytest.raises(DataError, match="expected images"):
+        loss(nn.Linear(16, 2), torch.rand(8, 16), torch.zeros(8, dtype=torch.long), context)

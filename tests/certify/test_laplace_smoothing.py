@@ -151,7 +151,7 @@ def test_each_noise_certifies_its_own_ball_and_is_part_of_the_model():
     uniform = replace(smooth(), noise="uniform")
     assert len({smooth().hash, uniform.hash, replace(smooth(), noise="gaussian").hash}) == 3
     assert smooth().name.endswith("by Laplace noise")
-    # no largest radius but that of the samples: uniform noise ends at its half width
+    # uniform noise ends at its half width
     assert smooth().max_radius > uniform.max_radius
     assert uniform.max_radius < UNIFORM.unit * SIGMA
     assert "Laplace noise" in " ".join(smooth().certify(x, y).assumptions)

@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom, laplace
@@ -219,3 +220,16 @@ def test_looks_rise_to_the_last_sample():
 def test_a_tenth_of_ten_thousand_samples_decides_radii_up_to_two_sigma(ratio, probability, most):
     samples, chance, _ = endings(RadiusTest(1.0, (ratio,), 0.001, 2000), probability, ratio)
     assert (samples * chance).sum() < most
+
+
+@pytest.mark.parametrize("noise", [GAUSSIAN, LAPLACE], ids=lambda one: one.name)
+def test_no_number_of_samples_certifies_where_the_drawn_noise_ends(noise):
+    """Where an answer changes so far away that no number drawn in float32 comes there, all samples agree."""
+    sizes = noise.fill(torch.empty(2**20), torch.Generator().manual_seed(0)).abs() / noise.unit
+    assert sizes.max() < 1.4 * noise.max_ratio
+    asked = (0.99 * noise.max_ratio, 1.01 * noise.max_ratio)
+    test = RadiusTest(2.0, tuple(2.0 * noise.unit * one for one in asked), 0.3, 10**12, noise)
+    hits = np.array([10**12])
+    assert test.certifies(hits, 10**12)[0].tolist() == [True, False]
+    assert (test.max_misses() >= 0).tolist() == [True, False]
+    assert test.max_radius <= 2.0 * noise.unit * noise.max_ratio

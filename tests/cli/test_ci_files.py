@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from quintain.cli.ci_files import OPTIONS
 from quintain.cli.commands import COMMANDS
@@ -216,6 +218,143 @@ def test_an_alarm_is_an_error_and_its_record_is_written(call, weights, small, mo
     found, invocation = results(tmp_path / "ci/q.sarif")
     assert ("contradiction", "error") in {(one["ruleId"], one["level"]) for one in found}
     assert invocation["exitCode"] == ExitCode.ALARM
+
+
+PROPERTY = """
+(declare-const X_0 Real)
+(declare-const Y_0 Real)
+(assert (>= X_0 0.0))
+(assert (<= X_0 1.0))
+(assert (>= Y_0 {limit}))
+"""
+
+FUNCTIONS = """
+def mechanism(records, rng):
+    return sum(records) + rng.laplace(scale=0.01)
+
+
+def neighbors():
+    return [1.0, 0.5], [0.0, 0.5]
+"""
+
+WRONG_RULE = """
+import torch
+from torch import nn
+import quintain as q
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return 3 * x
+
+
+@q.certify.register_layer_rule(Scaled)
+def scaled(layer, interval, rounding):
+    return interval.elementwise_affine(torch.tensor(1.0), torch.tensor(0.0), rounding, roundings=1)
+
+
+def make():
+    return nn.Sequential(nn.Flatten(), Scaled(), nn.Linear(16, 2))
+"""
+
+
+@pytest.fixture(scope="module")
+def without_record(project):
+    """Inputs of commands that end without a record."""
+    home = project.parent / "without"
+    home.mkdir()
+    shutil.copy(project / "d.npz", home)
+    (home / "pyproject.toml").write_text("[tool.quintain]\n")
+    (home / "functions.py").write_text(FUNCTIONS)
+    (home / "wrong.py").write_text(WRONG_RULE)
+    for name, limit in (("sat", 0.5), ("unsat", 2.0), ("unknown", 1.0)):
+        (home / f"{name}.vnnlib").write_text(PROPERTY.format(limit=limit))
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]) for name in "xy"]
+    nodes = [
+        helper.make_node("Mul", ["x", "third"], ["z"]),
+        helper.make_node("Mul", ["z", "three"], ["y"]),
+    ]
+    factors = [
+        numpy_helper.from_array(np.float32(one), name)
+        for one, name in ((1 / 3 * (1 - 2**-24), "third"), (3.0, "three"))
+    ]
+    graph = helper.make_graph(nodes, "net", value[:1], value[1:], factors)
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), home / "n.onnx"
+    )
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        included = rng.random(500) < 0.5
+        np.savez(home / f"s{seed}.npz", scores=10.0 * included + rng.normal(size=500), included=included)
+    return home
+
+
+CERTIFY = ("certify", "--model", "n.onnx", "--property")
+SCORES = [word for seed in range(5) for word in ("--scores", f"s{seed}.npz")]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "element", "level"),
+    [
+        ((*CERTIFY, "unsat.vnnlib"), ExitCode.OK, [], ""),
+        ((*CERTIFY, "sat.vnnlib"), ExitCode.FAILED, ["failure"], "error"),
+        ((*CERTIFY, "unknown.vnnlib", "--seconds", 1), ExitCode.UNDECIDED, ["error"], "warning"),
+        (("audit", *SCORES[:2], "--claim", 1), ExitCode.UNDECIDED, ["error"], "warning"),
+        (("audit", *SCORES, "--claim", 1), ExitCode.ALARM, ["error"], "error"),
+        (
+            ("audit", "--mechanism", "functions.py:mechanism", "--claim", 0.1, "--runs", 300),
+            ExitCode.ALARM,
+            ["error"],
+            "error",
+        ),
+        (
+            ("certify", "--model", "wrong.py:make", "--data", "d.npz", "--threat", "linf:0.05"),
+            ExitCode.ALARM,
+            ["error"],
+            "error",
+        ),
+    ],
+    ids=["unsat", "sat", "unknown", "suspect", "contradiction", "mechanism", "alarm"],
+)
+def test_what_no_record_says_is_told_to_every_reader(without_record, quintain, words, code, element, level):
+    got, _, err = quintain(*words, *FILES, home=without_record)
+    assert got == code, err
+    name = f"quintain {words[0]}"
+    assert outcomes(without_record / "ci/junit.xml") == {("quintain.run", name): element}
+    root = ElementTree.parse(without_record / "ci/junit.xml")
+    facts = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert (facts["outcome"], facts["exit-code"]) == (code.name, str(int(code)))
+    found, invocation = results(without_record / "ci/q.sarif")
+    assert [one["level"] for one in found] == ([level] if level else [])
+    assert invocation["exitCode"] == code
+    text = (without_record / "ci/summary.md").read_text().rpartition("## ")[2]
+    assert text.startswith(f"{name}: {code.name}\n")
+    assert f"(exit code {int(code)})" in text
+
+
+def test_an_alarm_before_there_is_a_record_leaves_the_requirements_undecided(without_record, quintain):
+    words = ("--model", "wrong.py:make", "--data", "d.npz", "--threat", "linf:0.02", "--require", PASSES)
+    code, _, _ = quintain("certify", *words, *FILES, home=without_record)
+    assert code == ExitCode.ALARM
+    found = {name: tags for (_, name), tags in outcomes(without_record / "ci/junit.xml").items()}
+    assert found == {"quintain certify": ["error"], PASSES: ["error"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--require", PASSES), "got --require with --property"),
+        (("--out", "runs/p"), "got --out with --property"),
+        (("--weights", "d.npz"), "got --property with --weights"),
+        (("--data", "d.npz"), "got --property with --data"),
+        (("--device", "cuda"), "got --property with --device cuda"),
+    ],
+)
+def test_what_a_property_has_no_use_for_is_refused(without_record, quintain, words, part):
+    code, out, err = quintain(*CERTIFY, "unsat.vnnlib", *words, home=without_record)
+    assert code == ExitCode.USAGE
+    assert part in err
+    assert "unsat" not in out
 
 
 def test_an_interrupted_run_is_an_error(call, weights, small, monkeypatch, tmp_path):

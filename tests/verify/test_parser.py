@@ -97,6 +97,8 @@ REFUSED = {
     "a command": ("(push 1)", r"\(push ...\); expected declare-const or assert"),
     "after the end": ("(check-sat)(assert (<= Y_0 0))", r"an assert after \(check-sat\)"),
     "an endless number": ("(assert (<= Y_0 1e999999999))", "is no number"),
+    "deep terms": ("(assert (<= " + "(+ Y_0 " * 2000 + "0" + ")" * 2000 + " 0))", "200 parentheses deep"),
+    "deep cases": ("(assert " + "(and " * 199 + "(<= Y_0 0)" + ")" * 200, "200 parentheses deep"),
     "too many": (
         "(assert (or " + "(<= Y_0 0)" * 400 + "))(assert (or " + "(<= Y_0 0)" * 400 + "))",
         "more than 100,000 cases",
@@ -144,3 +146,8 @@ def test_a_formula_means_what_its_cases_do():
         meant = ((a <= 0 and (b <= 0 or b >= 2)) or (a >= 1 and a + b <= 2)) and (a <= b or a >= 2)
         kept = [all(row.excess([0, 0], [a, b]) <= 0 for row in rows) for rows in cases]
         assert any(kept) == meant
+
+
+def test_two_hundred_parentheses_are_read():
+    deep = "(assert " + "(and " * 198 + "(<= Y_0 0)" + ")" * 199
+    assert parse_property(HEAD + deep) == parse_property(HEAD + "(assert (<= Y_0 0))")

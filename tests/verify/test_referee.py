@@ -188,3 +188,14 @@ def test_a_folder_gives_a_line_for_each_instance(place):
     (place / "instances.csv").write_text("model,result\nnet.onnx,unsat\n")
     with pytest.raises(DataError, match="no column property"):
         referee_folder(place)
+
+
+def test_a_table_of_a_spreadsheet_is_read_and_one_that_is_not_utf8_is_refused(place):
+    lines = "model,property,result\nnet.onnx,safe.vnnlib,unsat\n"
+    (place / "instances.csv").write_text(lines, encoding="utf-8-sig")
+    assert [one.ruling.decision for one in referee_folder(place, seconds=20)] == ["CONFIRMED"]
+    (place / "instances.csv").write_bytes(
+        lines.encode() + "n\u00e4t.onnx,safe.vnnlib,unsat\n".encode("latin-1")
+    )
+    with pytest.raises(DataError, match=r"instances\.csv is no text in UTF-8"):
+        referee_folder(place)

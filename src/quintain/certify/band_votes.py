@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import DataError, SettingError
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
 from quintain.threats.shapes import shape_mask_like
@@ -33,7 +33,13 @@ class Bands:
 
     @staticmethod
     def of(shape: torch.Size, kind: str, size: int) -> "Bands":
-        """Return the bands of images (B, C, H, W): bands of ``size`` columns, or blocks of that side."""
+        """Return the bands of images (B, C, H, W): bands of ``size`` columns, or blocks of that side.
+
+        Raises:
+            DataError: If the shape is that of vectors.
+        """
+        if len(shape) < 3:
+            raise DataError(f"inputs of shape {tuple(shape)}; expected images (B, C, H, W), which have bands")
         height, width = shape[-2:]
         return Bands(height, width, height if kind == "column" else min(size, height), min(size, width))
 

@@ -12,7 +12,7 @@ from quintain.results.literals import LAPLACE_SMOOTHING
 class LaplaceSmoothing(RandomizedSmoothing):
     """Certify the smoothed classifier of a model under Laplace noise, which is a model of its own.
 
-    Its radius grows without bound as the votes agree, where uniform noise ends at its half width; of votes
+    Its radius grows as the votes agree, up to 12 scales, where uniform noise ends at its half width; of votes
     that agree less, uniform noise of the same deviation proves more (up to a probability of 0.94).
 
     Guarantee: each example's radius is false with probability at most ``alpha`` over the noise samples; see

@@ -49,7 +49,7 @@ class SmoothedClassifier(VotedModel):
         surrogate_samples: Noisy copies over which ``__call__`` averages.
         surrogate_seed: Seed of the surrogate's noise.
         noise: ``gaussian``, which certifies L2 balls, or one that certifies L1 balls: ``uniform`` in a cube,
-            or ``laplace``, which has no largest radius.
+            or ``laplace``, which goes farther where the votes agree.
 
     Raises:
         SettingError: If a number is out of range, or so few ``noise_samples`` can never certify at ``alpha``.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quintain.certify.smoothing_noise import GAUSSIAN, Noise
+from quintain.certify.smoothing_noise import GAUSSIAN, SMALLEST_TAIL, Noise
 from quintain.core.statistics import binomial_lower
 
 Floats = npt.NDArray[np.float64]
@@ -179,9 +179,13 @@ class RadiusTest:
         return np.where(proved, _round_down(self.sigma * self.noise.unit * low), -np.inf)
 
     def _tails(self) -> Floats:
-        """Return 1 - p0 of radii a billionth greater than the asked ones, so that rounding is paid for."""
+        """Return 1 - p0 of radii a billionth greater than the asked ones, so that rounding is paid for.
+
+        Of those that no samples certify it is too small to be shown.
+        """
         ratio = np.array(self.radii, dtype=np.float64) / (self.sigma * self.noise.unit)
-        return _round_down(self.noise.tail(ratio * (1 + 1e-9) + 1e-9))
+        ratio = ratio * (1 + 1e-9) + 1e-9
+        return _round_down(np.where(ratio > self.noise.max_ratio, SMALLEST_TAIL, self.noise.tail(ratio)))
 
     def _passes(self, hits: Counts, samples: Counts, tail: Floats) -> Flags:
         """Whether a hit probability above ``1 - tail`` is shown."""

@@ -7,7 +7,7 @@ run folder, and from its error message where it failed.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,7 +79,7 @@ class CIFiles:
         folder: The run folder, once it is chosen.
         requirements: The stated requirements, once they are read.
         records: The records of the run where they differ from those in its folder.
-        error: Why the command failed; empty if it did not.
+        reason: Why the command ended as it did, where no record says so: its error, or what it found.
     """
 
     verb: str = ""
@@ -89,7 +89,7 @@ class CIFiles:
     folder: Path | None = None
     requirements: "Sequence[Requirement]" = ()
     records: "tuple[Record, ...]" = ()
-    error: str = ""
+    reason: str = ""
 
     @property
     def takes_standard_output(self) -> bool:
@@ -165,7 +165,7 @@ class CIFiles:
         verdict = next((record.verdict for record in reversed(records) if record.verdict), None)
         outcome = ExitCode(code).name
         if outcome in BROKEN_OFF and (verdict is None or verdict.exit_code != code):
-            verdict = RunVerdict(cast("Outcome", outcome), code, self.error or "the run failed")
+            verdict = RunVerdict(cast("Outcome", outcome), code, self.reason or "the run failed")
         # a report on an unfinished run has a verdict of its own; a run that stored none gets its verdict here
         claims = [claim for record in records for claim in record.claims]
         results = [record.result for record in records]
@@ -174,6 +174,11 @@ class CIFiles:
             verdict = judge((), claims, results, unfinished=unfinished).verdict
         if verdict is None:
             verdict = run_verdict(RunResults.of(records).requirement_results, claims, results)
+            verdict = replace(verdict, reason=self.reason or verdict.reason)
+        # what no record says: the answer on a property, an alarm that came before there was one
+        if code and verdict.exit_code != code and self.verb != "report":
+            reason = self.reason or f"the command ended with exit code {code}"
+            verdict = RunVerdict(cast("Outcome", outcome), code, reason)
         command = records[-1].provenance.command if self.verb == "report" and records else command_line()
         return CIRun(
             verb=command.split()[1] if self.verb == "report" and records else self.verb,
@@ -203,9 +208,9 @@ def note_records(records: "tuple[Record, ...]") -> None:
     _current().records = records
 
 
-def note_error(message: str) -> None:
-    """Say why the command failed."""
-    _current().error = message
+def note_reason(message: str) -> None:
+    """Say why the command ends as it does, where no record says so: its error, or what it found."""
+    _current().reason = message
 
 
 def _current() -> CIFiles:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quintain.cli.ci_files import OPTIONS, note_error, take_options
+from quintain.cli.ci_files import OPTIONS, note_reason, take_options
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
 from quintain.cli.output_files import close_standard_output, exit_when_pipe_closes, print_to_standard_error
@@ -156,7 +156,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _print_failure(kind: str, message: str, code: ExitCode) -> ExitCode:
     """Print what went wrong; of several processes that share a run (``torchrun``) the first one does."""
-    note_error(message)
+    note_reason(message)
     if not is_first_process():
         return code
     from rich.markup import escape

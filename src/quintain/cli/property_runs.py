@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quintain.cli.ci_files import note_reason
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE
+from quintain.cli.score_audits import refuse_run_options
 from quintain.core.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ def decide_property(
         others: What was said of threats and certifiers, which a property has no use for.
 
     Raises:
-        SettingError: If these were said too, the model is no ONNX file, or a result has no property.
+        SettingError: If these were said too, or other data, weights, a device, a run folder or requirements;
+            if the model is no ONNX file, or a result has no property.
     """
     from quintain.core.files import write_atomically
     from quintain.models.loading import is_onnx
@@ -44,17 +48,24 @@ def decide_property(
 
     if file is None:
         raise SettingError(f"got --result {result} without --property; expected a property in VNN-LIB 1.0")
-    if not is_onnx(call.model) or any(others):
-        beside = "a threat or a certifier" if any(others) else f"--model {call.model}"
+    said = {
+        "a threat or a certifier": any(others),
+        "--weights": call.weights is not None,
+        "--data": call.data != DEFAULT_DATA,
+        f"--device {call.device}": call.device not in {DEFAULT_DEVICE, "cpu"},
+        f"--model {call.model}": not is_onnx(call.model),
+    }
+    if beside := next((text for text, is_said in said.items() if is_said), ""):
         raise SettingError(
             f"got --property with {beside}; expected --model net.onnx, and the property alone: it states its "
-            "own box of inputs"
+            "own box of inputs, the file has its weights, and bounds are computed on the CPU"
         )
+    refuse_run_options(call, "--property")
     verdict = verify_property(call.model.removeprefix("onnx:"), file, seconds=seconds)
     call.console.print(verdict.answer, markup=False)
-    call.print_dim(
-        f"by {verdict.how}; {verdict.seconds:.1f} s" if verdict.answer != "unknown" else verdict.how
-    )
+    how = f"by {verdict.how}; {verdict.seconds:.1f} s" if verdict.answer != "unknown" else verdict.how
+    call.print_dim(how)
+    note_reason(f"{file} is {verdict.answer}, {how}")
     if verdict.counterexample is not None:
         call.print_dim(f"its counterexample holds in {verdict.counterexample.runtime}, torch and float64")
     if result is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quintain.cli.ci_files import note_reason
 from quintain.core.errors import DataError, ExitCode, SettingError
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def audit_scores(
     lower = joint_bound(audits)
     upper = Bound(lower.quantity, Side.UPPER, claim, Basis.CLAIMED, method="claimed")
     found = Bracket(lower, upper).consistency
-    call.console.print(f"{found}: {_meaning(found, len(files))}", markup=False, soft_wrap=True)
+    told = f"{found}: {_meaning(found, len(files))}"
+    call.console.print(told, markup=False, soft_wrap=True)
+    note_reason(told)
     return CODES[found]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from quintain.cli.ci_files import note_reason
 from quintain.cli.score_audits import CODES, refuse_run_options
 from quintain.core.errors import DataError, NotFoundError, SettingError
 from quintain.core.files import read_bytes
@@ -136,8 +137,10 @@ class MechanismAudit:
             name=self.mechanism,
         )
         result = audit_mechanism(claim, runs=self.runs, seed=call.seed, progress=call.progress)
-        for line in presentation_of(result).summary(result):
+        lines = presentation_of(result).summary(result)
+        for line in lines:
             call.console.print(line, markup=False, soft_wrap=True)
+        note_reason("; ".join(lines))
         if claim.adjacency == "replace" and not self.adjacency:
             call.print_dim(
                 "the claim is taken for one of another record, as the inputs show; one of a record more, "

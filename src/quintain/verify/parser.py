@@ -21,6 +21,9 @@ from quintain.verify.properties import Property, Row, Violation
 MAX_CASES = 100_000
 """Cases of a property, of which each is a box and rows; a file that multiplies out to more is refused."""
 
+MAX_DEPTH = 200
+"""Parentheses within each other; a file that nests more is refused."""
+
 TOKEN = re.compile(r';[^\n]*|[()]|"[^"]*"|\|[^|]*\||[^\s();]+')
 VARIABLE = re.compile(r"([XY])_(\d+)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -119,6 +122,8 @@ def _commands(text: str) -> Iterator[tuple[int, list[Any]]]:
             continue
         if token == "(":
             begun = line if not stack else begun
+            if len(stack) == MAX_DEPTH:
+                raise DataError(f"line {line}: more than {MAX_DEPTH} parentheses deep; expected fewer")
             stack.append([])
         elif token == ")":
             if not stack:

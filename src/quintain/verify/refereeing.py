@@ -1,6 +1,7 @@
 """A referee of other verifiers: holds what they claim about a property from both sides."""
 
 import csv
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,15 +164,18 @@ def referee_folder(
 
     Raises:
         NotFoundError: If there is no such file.
-        DataError: If it lacks a column.
+        DataError: If it lacks a column, or is no text in UTF-8.
     """
     place = Path(folder).expanduser() / INSTANCES_FILE
     if not place.is_file():
         raise NotFoundError(f"there is no file {place}; expected a table with {', '.join(COLUMNS)}")
-    with place.open(newline="", encoding="utf-8") as file:
-        # what a short line lacks is empty
-        lines = list(csv.DictReader(file, restval=""))
-        missing = [name for name in COLUMNS if lines and name not in lines[0]]
+    try:
+        text = place.read_bytes().decode("utf-8-sig")  # a spreadsheet writes a byte-order mark
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is no text in UTF-8: {error}; expected a table in it") from error
+    # what a short line lacks is empty
+    lines = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
+    missing = [name for name in COLUMNS if lines and name not in lines[0]]
     if missing or not lines:
         lacks = f"no column {missing[0]}" if missing else "no lines"
         raise DataError(f"{place} has {lacks}; expected {', '.join(COLUMNS)}")

@@ -37,7 +37,7 @@ def run(
         ),
     ] = None,
 ) -> int:
-    from quintain.cli.ci_files import note_error, note_folder, note_records
+    from quintain.cli.ci_files import note_folder, note_reason, note_records
     from quintain.cli.console import Terminal
     from quintain.cli.screen import show_changes, show_regressions
     from quintain.core.errors import ExitCode, SettingError
@@ -55,7 +55,7 @@ def run(
     clock = time.perf_counter()
     old, unrecorded = read(before), unrecorded_reason(after)
     if unrecorded and fail_on_regression:
-        note_error(unrecorded)
+        note_reason(unrecorded)
         Terminal().print(unrecorded, style="yellow", markup=False, soft_wrap=True)
         return ExitCode.INTERRUPTED
     new = read(after)

@@ -55,10 +55,10 @@ def _decide_without_record(call: "VerbCall", reason: str) -> int:
     Returns:
         The exit code.
     """
-    from quintain.cli.ci_files import note_error
+    from quintain.cli.ci_files import note_reason
     from quintain.results.gate import judge
 
-    note_error(reason)
+    note_reason(reason)
     return _show(call, judge(call.requirements, (), (), undecided=call.undecided_rule, unfinished=reason))
 
 

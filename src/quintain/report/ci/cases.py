@@ -21,6 +21,14 @@ CONTRADICTION, MISMATCH, REGRESSION = "contradiction", "mechanism_mismatch", "re
 claim that is worse than in an earlier run.
 """
 
+FINDING = "finding"
+"""The rule of a run that did not pass for what stands in no requirement, claim or test: an alarm that came
+before there was a record, the answer on a property, scores that contradict a claim.
+"""
+
+_STATUSES = {"FAILED": "FAIL", "UNDECIDED": "UNDECIDED", "ALARM": "ERROR"}
+"""The status of such a run, by its outcome."""
+
 BROKEN_OFF = ("EXECUTION", "USAGE", "INTERRUPTED")
 """Outcomes of a run that did not come to its end."""
 
@@ -37,7 +45,7 @@ class CIRun:
         verdict: How it ended.
         records: What it left behind, in the order of its steps; nothing where it failed before.
         requirements: Every requirement that was stated: one that no record decides is undecided where the
-            run did not come to its end.
+            run did not come to its end, or left no record.
         folder: The run folder, empty where there is none.
     """
 
@@ -84,8 +92,8 @@ class Case:
         kind: The outcome in one word: that of ``status``, or which alarm or failure it is.
         message: One sentence with the numbers.
         details: Further lines: the bracket, the record, the command.
-        rule: What was violated: a metric, one of the two alarms, or that no claim gets worse; empty for the
-            run itself.
+        rule: What was violated: a metric, one of the two alarms, or that no claim gets worse; ``FINDING`` for
+            a run that did not pass for another reason, else empty for the run itself.
         path, line: The file that states a requirement, and its line there; empty and 0 where none does.
         is_tolerated: Whether it is undecided and the run passes nevertheless.
     """
@@ -107,16 +115,21 @@ def cases(run: CIRun) -> tuple[Case, ...]:
     alarm; never none at all.
     """
     results = RunResults.of(run.records)
-    return (
-        _run_case(run),
+    found = (
         *_requirement_cases(run, results),
         *_regression_cases(run, results),
         *_alarm_cases(run, results),
     )
+    return (_run_case(run, is_told=any(_tells(case) for case in found)), *found)
 
 
-def _run_case(run: CIRun) -> Case:
-    """Whether the run came to its end: an error if it did not."""
+def _tells(case: Case) -> bool:
+    """Whether a case other than that of the run says why the run did not pass."""
+    return case.status is not Status.PASS and not case.message.startswith(_NOT_ENDED)
+
+
+def _run_case(run: CIRun, *, is_told: bool) -> Case:
+    """Whether the run came to its end, and what it found where no other case tells that."""
     verdict = run.verdict
     left = dict.fromkeys(text for record in run.records for text in record.not_checked)
     details = (
@@ -124,20 +137,21 @@ def _run_case(run: CIRun) -> Case:
         *(f"not checked, because this run does not measure it: {text}" for text in left),
         *_origin(run),
     )
+    status, label, rule = Status.PASS, "PASS", ""
     if run.broke_off:
         status, label = Status.ERROR, verdict.outcome.capitalize()
-    else:
-        status, label = Status.PASS, "PASS"
-    return Case("run", run.name, status, label, verdict.reason, details=details)
+    elif verdict.exit_code and not is_told:
+        status, label, rule = Status(_STATUSES[verdict.outcome]), verdict.outcome.capitalize(), FINDING
+    return Case("run", run.name, status, label, verdict.reason, details=details, rule=rule)
 
 
 def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
-    """Each requirement that was decided, and each that a run which broke off left open."""
+    """Each requirement that was decided, and each that a run without a record or its end left open."""
     decided = results.requirement_results
     for one in decided:
         yield _requirement_case(run, results, one)
     known = {one.requirement for one in decided}
-    if run.broke_off:
+    if run.broke_off or not run.records:
         reason = f"{_NOT_ENDED}: {run.verdict.reason}"
         for stated in run.requirements:
             if stated.text not in known:

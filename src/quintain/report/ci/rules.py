@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from quintain.report.ci.cases import CONTRADICTION, MISMATCH, REGRESSION
+from quintain.report.ci.cases import CONTRADICTION, FINDING, MISMATCH, REGRESSION
 from quintain.results.quantity import Metric
 from quintain.results.requirements import ATTACKED_ACCURACY
 
@@ -190,6 +190,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "is void. Do not release the model, and look for what replaced the mechanism.",
             "9.0",
             ((NIST, "NISTAML.033"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023")),
+        ),
+        FINDING: Rule(
+            "OtherFinding",
+            "A command did not pass, by what stands in no claim.",
+            "A property of a net is violated or undecided, scores or outputs contradict a claimed epsilon, a "
+            "drill did nothing, or an alarm came before there was a record. The message says which.",
         ),
         REGRESSION: Rule(
             "ClaimRegression",

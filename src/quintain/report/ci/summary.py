@@ -32,7 +32,10 @@ def _lines(run: CIRun) -> Iterator[str]:
     yield f"## {_cell(run.name)}: {verdict.outcome}"
     yield ""
     yield f"{_cell(verdict.reason)} (exit code {verdict.exit_code})."
-    judged = sorted((case for case in cases(run) if case.rule), key=lambda case: _ORDER.index(case.status))
+    judged = sorted(
+        (case for case in cases(run) if case.rule and case.group != "run"),
+        key=lambda case: _ORDER.index(case.status),
+    )
     if judged:
         yield ""
         what = "claim" if any(case.rule == REGRESSION for case in judged) else "requirement"
