@@ -922,10 +922,10 @@ def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
         nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16][-logits:], [1.7, 0.0] if logits == 2 else [-1.0])
     )
     assert not certify(net, 2, 1, 4, 4, eps=0.2).certified.any()
-    merged = graph._margins_through_head
+    merged = graph.margins_through_head
     monkeypatch.setattr(
         graph,
-        "_margins_through_head",
+        "margins_through_head",
         lambda head, span, *rest: merged(head, Interval(span.center, span.radius * 0), *rest),
     )
     with pytest.raises(ContradictionError, match="prove a margin of at least"):
