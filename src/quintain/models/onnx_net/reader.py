@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.models.onnx_net.net import OnnxNet, OperatorStep
-from quintain.models.onnx_net.operators import OPERATORS, Array, Made, Node
+from quintain.models.onnx_net.node import Array, Made, Node
+from quintain.models.onnx_net.operators import OPERATORS
 from quintain.models.onnx_net.session import onnxruntime_function
 
 SAME_OUTPUTS_TOLERANCE = 1e-4
