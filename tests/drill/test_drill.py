@@ -14,8 +14,7 @@ from quintain.drill.step import Obstacle
 from quintain.drill.steps import certify
 from quintain.drill.steps.audit import COMPARISONS
 from quintain.drill.trials import Trials
-from quintain.evaluate import brackets
-from quintain.evaluate import certify as evaluate_certify
+from quintain.evaluate import brackets, certify_workers
 from quintain.report import read
 from quintain.results.bounds import Consistency
 from quintain.results.codec import load, save
@@ -163,7 +162,7 @@ def test_certificates_and_attacks_of_a_step_that_was_cut_off_are_not_made_again(
     def never(*_args, **_words):
         raise AssertionError("an example was certified again")
 
-    monkeypatch.setattr(evaluate_certify, "largest_certified_radius", never)
+    monkeypatch.setattr(certify_workers, "largest_certified_radius", never)
     monkeypatch.setattr(Trials, "interval", 0.0)
     drill(folder, settings(), clock=stopped)
     again, first = (load(one / "05-certify.json") for one in (folder, finished[0]))

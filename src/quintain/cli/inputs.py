@@ -1,7 +1,7 @@
 """Load what the options of a command name: the data and its examples, the model and its device."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +149,13 @@ class CallInputs:
         """
         from quintain.evaluate.model import named_model
         from quintain.models.classifier import Classifier
-        from quintain.models.loading import is_black_box, is_onnx, load_model, load_onnx_classifier
+        from quintain.models.loading import (
+            is_black_box,
+            is_onnx,
+            load_classifier,
+            load_model,
+            load_onnx_classifier,
+        )
 
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
             get_entry("model", self.model)
@@ -159,14 +165,17 @@ class CallInputs:
                 "loads its own"
             )
         device = self.torch_device
+        build = partial(load_classifier, self.model, None, **self._loading)
         if self.reads_layers and self.weights is None and is_onnx(self.model):
-            model: ClassifierLike = load_onnx_classifier(self.model, num_classes=self.examples.num_classes)
+            build = partial(load_onnx_classifier, self.model, num_classes=self.examples.num_classes)
+            model: ClassifierLike = build()
         else:
             model = load_model(self.model, self.weights, **self._loading)
         if isinstance(model, Classifier):
             note_model(model.hash, self._loading)
             model.net.to(device)
-        return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
+        title = self.weights.stem if self.weights else self.model
+        return named_model(model, "model", title, build=build)
 
     def net(self) -> "nn.Module":
         """Return a new net of the named model on the device, with the given weights or those of ``seed``.
@@ -191,6 +200,13 @@ class CallInputs:
                     "net.float()"
                 )
         return model.net
+
+    @property
+    def processes(self) -> int:
+        """How many processes may compute at once: as many as PyTorch may use threads (OMP_NUM_THREADS)."""
+        import torch
+
+        return torch.get_num_threads()
 
     @property
     def device_name(self) -> str:

@@ -56,6 +56,7 @@ class DrillContext:
         examples: Examples to learn from, None where there are none, and those that every claim is about.
         planned: Steps that are done, as far as is known before.
         progress: Shows bars.
+        processes: How many processes may compute at once.
         is_late: Whether the step has taken much longer by now than all of it was estimated to take.
     """
 
@@ -66,6 +67,7 @@ class DrillContext:
     examples: tuple[Dataset | None, Dataset]
     planned: frozenset[str]
     progress: Progress
+    processes: int = 1
     is_late: Callable[[], bool] = lambda: False
 
     @property
@@ -145,9 +147,8 @@ class DrillContext:
             )
         net = self.net(file.name)
         load_weights(net, path)
-        return EvaluatedModel(
-            Classifier(net.eval(), num_classes=self.test.num_classes, name=self.settings.model), file
-        )
+        model = Classifier(net.eval(), num_classes=self.test.num_classes, name=self.settings.model)
+        return EvaluatedModel(model, file, self.subject.build)
 
     def primary_model(self, trained: Collection[str]) -> str:
         """Return the model that requirements which name no model are about.
@@ -195,7 +196,7 @@ class DrillContext:
                 f"{self.settings.model} is another model than when the run was begun; give the same model "
                 "and weights, or another --out"
             )
-        return EvaluatedModel(model, file)
+        return EvaluatedModel(model, file, self.subject.build)
 
     def _body(self, step: str, kind: type[Body]) -> Body:
         body = self.run.record(step).result

@@ -81,6 +81,7 @@ def drill(
     on_wait: Callable[[str, Obstacle], None] = lambda _step, _why: None,
     on_step: Callable[[str, Record], None] = lambda _step, _record: None,
     subject: Subject | None = None,
+    processes: int = 1,
     clock: Clock = system_clock,
 ) -> tuple[ExitCode, Path]:
     """Run every step on the user's model and data, or on the bundled X-rays, within the time.
@@ -99,6 +100,8 @@ def drill(
         on_step: Called with each step's name and record when it is finished, also if it was before, and at
             last with that of the whole drill.
         subject: Model and data of the settings, where they are loaded and checked already.
+        processes: How many processes may compute at once, of which the step certify makes use; a script that
+            gives more than one does its work under ``if __name__ == "__main__":``.
         clock: Tells the time.
 
     Returns:
@@ -135,6 +138,7 @@ def drill(
                 on_wait(step.name, plan)
                 return
             context = _context(run, settings, planner.workload, subject, planner.planned, progress)
+            context = replace(context, processes=processes)
             data = (subject.splits.name, context.test.hash)
             if isinstance(plan, StepPlan):
                 on_plan(step.name, plan)

@@ -1,8 +1,8 @@
 """The model and the data that a drill is about."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import nn
@@ -123,6 +123,11 @@ class Subject:
             return False
         few = self.test.sample(PROBED, seed=derive_seed(0, "probe"))
         return is_better_than_majority(Classifier(self.fresh(seed), num_classes=few.num_classes), few)
+
+    @property
+    def build(self) -> Callable[[], Classifier]:
+        """Builds a net of the model's kind, whatever its weights, on the CPU; in another process, too."""
+        return partial(load_classifier, self.settings.model, None, **self.net_sizes, seed=self._seed)
 
     def fresh(self, seed: int) -> nn.Module:
         """Return a net with first weights by the seed, or those that the factory always gives."""

@@ -17,6 +17,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import known_examples, robustness_claims
 from quintain.evaluate.certify import Certification, best_certification, certify_examples
+from quintain.evaluate.certify_workers import CertifyWorkers
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel, named_model, per_example, predictions
@@ -68,6 +69,8 @@ def robustness(
     seed: int = 0,
     folder: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
+    processes: int = 1,
+    build: Callable[[], Classifier] | None = None,
     progress: Progress = no_progress,
 ) -> Robustness:
     r"""Bound the robust accuracy of a model on some examples within a time.
@@ -90,6 +93,10 @@ def robustness(
         seed: Seed of the attacks' random numbers.
         folder: Where inputs go that a certifier found, and what is both certified and broken.
         clock: Tells the time.
+        processes: How many certify at once where that takes long, each on one thread; a script that gives
+            more than one does its work under ``if __name__ == "__main__":``.
+        build: Builds a net of this kind, whatever its weights, in another process, which has to be able to
+            import the function; without it there is one process.
         progress: Shows bars.
 
     Raises:
@@ -101,7 +108,7 @@ def robustness(
         raise SettingError("neither attacks nor certifiers; expected at least one side of the bracket")
     given = [threat] if isinstance(threat, str | Threat) else list(threat)
     sizes = sorted_by_size([to_threat(one) for one in given])
-    subject = named_model(model, model.name, model.name)
+    subject = named_model(model, model.name, model.name, build=build)
     named = {f"{type(attack).__name__}-{number}": attack for number, attack in enumerate(attacks)}
     cheap = [one for one in certifiers if getattr(one, "cost", "cheap") == "cheap"]
     dear = [one for one in certifiers if one not in cheap]
@@ -142,31 +149,33 @@ def robustness(
             way_left=way_left,
             seconds=share * max(0.0, ends - clock()),
             clock=clock,
+            workers=workers,
             progress=progress,
         )
         proofs.append(found)
         return found
 
     everyone = np.arange(len(data))
-    if dear:
-        way_left = np.array(certify(dear[0], everyone, SHARES[0]).way_left)
-        near = np.flatnonzero(way_left < 0.5)
-        for one in dear[1:]:
-            certify(one, near, SHARES[1], way_left.tolist())
-        far = np.flatnonzero(_open(known(), sizes).any(0) & ~(way_left < 0.5))
-        if len(far) and attacked is not None and clock() < ends:
-            again = run_attacks(
-                subject,
-                data.subset(far),
-                sizes,
-                named,
-                seed=seed + 1,
-                certified=_some(known(), far),
-                progress=progress,
-            )
-            attacked = _with(attacked, far, again)
-        for one in dear[1:]:
-            certify(one, everyone, SHARES[2], way_left.tolist())
+    with CertifyWorkers([subject], processes) as workers:
+        if dear:
+            way_left = np.array(certify(dear[0], everyone, SHARES[0]).way_left)
+            near = np.flatnonzero(way_left < 0.5)
+            for one in dear[1:]:
+                certify(one, near, SHARES[1], way_left.tolist())
+            far = np.flatnonzero(_open(known(), sizes).any(0) & ~(way_left < 0.5))
+            if len(far) and attacked is not None and clock() < ends:
+                again = run_attacks(
+                    subject,
+                    data.subset(far),
+                    sizes,
+                    named,
+                    seed=seed + 1,
+                    certified=_some(known(), far),
+                    progress=progress,
+                )
+                attacked = _with(attacked, far, again)
+            for one in dear[1:]:
+                certify(one, everyone, SHARES[2], way_left.tolist())
     best = best_certification(proofs)
     both, claims = robustness_claims(subject, data, sizes, certification=best, attacked=attacked)
     if folder is not None and best is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from quintain.certify.outcome import CertificateOutcome
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
+from quintain.evaluate.certify_workers import CertifierAnswer, Sharing, share_out
 from quintain.evaluate.chunk_settings import check_chunk_settings, save_chunk_settings
 from quintain.evaluate.pacing import Pace
 from quintain.models.memory import in_fitting_parts
@@ -100,6 +101,7 @@ def certify_in_chunks(
     pace: Pace | None = None,
     advance: Callable[[int], None] = lambda _count: None,
     clock: Callable[[], float] = time.perf_counter,
+    sharing: Sharing[np.ndarray] | None = None,
 ) -> CertificateChunk:
     """Certify all examples of a data set, some at a time.
 
@@ -111,27 +113,55 @@ def certify_in_chunks(
         pace: How many are certified next; ``batch_size`` if not given.
         advance: Told of each example that is done and was not reported by ``certify`` itself.
         clock: Seconds of work.
+        sharing: Other processes that take some of the chunks.
 
     Raises:
         KeyboardInterrupt: With what is kept, in words.
     """
     chunks = store.get() if store is not None else []
+    found = len(chunks)
     done = np.zeros(count, bool)
     for chunk in chunks:
         done[chunk.rows] = True
         advance(len(chunk.rows))
+    taken = done.copy()
+
+    def next_rows(_waiting: int) -> np.ndarray | None:
+        left = np.flatnonzero(~taken)
+        size = min(batch_size, pace.next_size(len(left)) if pace else batch_size)
+        ways = 1 if sharing is None else sharing.workers.processes
+        if ways > 1:
+            # the last chunks are small, so that no process waits long for another one
+            size = min(size, max(pace.smallest if pace else 1, len(left) // ways))
+        rows = left[:size]
+        taken[rows] = True
+        return rows if len(rows) else None
+
+    def keep(chunk: CertificateChunk) -> None:
+        if pace is not None:
+            pace.record(len(chunk.rows), chunk.seconds)
+        if store is not None:
+            store.put(chunk)
+        chunks.append(chunk)
+        done[chunk.rows] = True
+
+    def here(rows: np.ndarray) -> None:
+        timed = partial(_time, certify, rows, clock)
+        for chunk in in_fitting_parts(timed, len(rows), work="certification"):
+            keep(chunk)
+
+    def finish(rows: np.ndarray, answer: CertifierAnswer) -> None:
+        keep(_chunk(rows, answer.outcome, answer.seconds))
+        advance(len(rows))
+
+    def seconds_left() -> float:
+        # the first chunk says little: what is computed once for all is a part of it
+        if len(chunks) < found + 2:
+            return 0.0
+        return chunks[-1].seconds / len(chunks[-1].rows) * int((~taken).sum())
+
     try:
-        while not done.all():
-            left = np.flatnonzero(~done)
-            rows = left[: min(batch_size, pace.next_size(len(left)) if pace else batch_size)]
-            timed = partial(_time, certify, rows, clock)
-            for chunk in in_fitting_parts(timed, len(rows), work="certification"):
-                if pace is not None:
-                    pace.record(len(chunk.rows), chunk.seconds)
-                if store is not None:
-                    store.put(chunk)
-                chunks.append(chunk)
-                done[chunk.rows] = True
+        share_out(next_rows, here, finish, seconds_left=seconds_left, sharing=sharing)
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
@@ -148,7 +178,9 @@ def _merge(chunks: Sequence[CertificateChunk], count: int) -> CertificateChunk:
         abstained=np.zeros(count),
         assumptions=chunks[-1].assumptions if chunks else np.zeros(0, "<U1"),
         seconds=sum(chunk.seconds for chunk in chunks),
-        counterexamples=tuple(pair for chunk in chunks for pair in chunk.counterexamples),
+        counterexamples=tuple(
+            sorted((pair for chunk in chunks for pair in chunk.counterexamples), key=lambda pair: pair[0])
+        ),
     )
     for chunk in chunks:
         for name in ("radius", "failed", "forwards", "abstained"):
@@ -165,21 +197,25 @@ def _time(
     """Certify some of the rows."""
     started = clock()
     outcome = certify(rows[part])
-    spent = clock() - started
+    return _chunk(rows[part], outcome, clock() - started)
+
+
+def _chunk(rows: np.ndarray, outcome: CertificateOutcome, seconds: float) -> CertificateChunk:
+    """Return what is kept of an outcome."""
     assert outcome.radius is not None
     return CertificateChunk(
-        rows=rows[part],
+        rows=rows,
         radius=outcome.radius.cpu().numpy(),
         failed=outcome.failed.cpu().numpy(),
         forwards=outcome.forwards.cpu().numpy(),
         abstained=(
-            np.zeros(len(rows[part]))
+            np.zeros(len(rows))
             if outcome.abstained_radius is None
             else outcome.abstained_radius.cpu().numpy()
         ),
         assumptions=np.array(outcome.assumptions, dtype=np.str_),
-        seconds=spent,
-        counterexamples=list_counterexamples(outcome, rows[part]),
+        seconds=seconds,
+        counterexamples=list_counterexamples(outcome, rows),
     )
 
 

@@ -1,19 +1,20 @@
 """Certify every example of a data set: the largest radius within which no change alters its prediction."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from quintain.certify.outcome import CertificateOutcome, Certifier
-from quintain.certify.radius_search import largest_certified_radius
+from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
 from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.certificate_chunks import CertificateStore, certify_in_chunks
+from quintain.evaluate.certify_workers import CertifierTask, CertifyWorkers, Sharing
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.pacing import Pace, smallest_batch, work_clock
 from quintain.losses.margin import margin
@@ -27,6 +28,9 @@ BATCH_SIZE = 512
 
 FEW = 8
 """Most examples in a saved chunk of a certifier that may take some seconds for each, such as a search."""
+
+FIRST = 4
+"""Examples in the first chunk of another one that takes long, whose time for one hardly depends on others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def certify_examples(
     method: str,
     batch_size: int = BATCH_SIZE,
     checkpoint_dir: Path | None = None,
+    processes: int = 1,
     progress: Progress = no_progress,
 ) -> Certification:
     """Certify each example: return the largest eps at which no change alters its prediction.
@@ -83,7 +88,9 @@ def certify_examples(
         method: Its name in records.
         batch_size: Examples at a time.
         checkpoint_dir: A folder for finished certificates, so that the same call resumes after an
-            interruption. Batches are then split where they take long.
+            interruption. Batches are then split where they take long, as those of an expensive certifier are
+            in any case.
+        processes: How many certify at once where that takes long, as ``CertifyWorkers`` says.
         progress: Shows a bar of examples.
     """
     sizes = sorted_by_size(threats)
@@ -102,19 +109,25 @@ def certify_examples(
                 "batch_size": batch_size,
             },
         )
-        if hasattr(certifier, "seconds"):
-            batch_size, pace = min(batch_size, FEW), Pace(1)
-        else:
-            smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
-            pace = Pace(batch_size if smallest is None else smallest)
-    with progress.bar(f"certify {subject.name}", len(data)) as advance:
+    if hasattr(certifier, "seconds"):
+        batch_size, pace = min(batch_size, FEW), Pace(1)
+    elif not search:
+        pace = Pace(FIRST)
+    elif store is not None:
+        smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
+        pace = Pace(batch_size if smallest is None else smallest)
+    task = CertifierTask(certifier, sizes[-1], tuple(radii), search)
+    with (
+        progress.bar(f"certify {subject.name}", len(data)) as advance,
+        CertifyWorkers([subject], processes) as workers,
+    ):
+
+        @cache
+        def traced() -> Callable[..., CertificateOutcome]:
+            return tracing(certifier, subject.model)
 
         def certify(rows: np.ndarray) -> CertificateOutcome:
-            x, y = data.batch(rows)
-            with plain_products(subject.model.device):
-                outcome = largest_certified_radius(
-                    certifier, subject.model, x, y, sizes[-1], radii=radii, search=search
-                )
+            outcome = task.run(subject.model, traced(), *data.batch(rows))
             advance(len(rows))
             return outcome
 
@@ -126,6 +139,7 @@ def certify_examples(
             pace=pace,
             advance=advance,
             clock=work_clock(subject.model),
+            sharing=Sharing(workers, subject, certifier, lambda _rows: task, data.batch),
         )
     broken, counterexamples = confirm_counterexamples(
         subject.model,

@@ -1,5 +1,6 @@
 """The model under evaluation, its predictions and its counts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,10 +29,12 @@ class EvaluatedModel:
     Args:
         model: The model.
         file: How records name it.
+        build: Builds a net of this kind, whatever its weights, in another process; None if that is not known.
     """
 
     model: ClassifierLike
     file: ModelFile
+    build: Callable[[], Classifier] | None = None
 
     @property
     def name(self) -> str:
@@ -53,9 +56,15 @@ def save_model(net: nn.Module, folder: Path, name: str, title: str, *, classes: 
 
 
 def named_model(
-    model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = ""
+    model: ClassifierLike,
+    name: str,
+    title: str,
+    *,
+    path: str = "",
+    digest: str = "",
+    build: Callable[[], Classifier] | None = None,
 ) -> EvaluatedModel:
-    """Return a model with the names that records use."""
+    """Return a model with the names that records use, and how it is built."""
     return EvaluatedModel(
         model,
         ModelFile(
@@ -66,6 +75,7 @@ def named_model(
             path=path,
             sha256=digest,
         ),
+        build,
     )
 
 

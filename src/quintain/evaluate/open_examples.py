@@ -4,19 +4,27 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from quintain.certify.crown import expected_seconds
 from quintain.certify.outcome import Certifier, tracing
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.evaluate.certificate_chunks import list_counterexamples
-from quintain.evaluate.certify import Certification, confirm_counterexamples
+from quintain.evaluate.bisection import Bisection, Try
+from quintain.evaluate.certify import Certification
+from quintain.evaluate.certify_workers import (
+    CertifierAnswer,
+    CertifierTask,
+    CertifyWorkers,
+    Sharing,
+    share_out,
+)
 from quintain.evaluate.model import EvaluatedModel
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
@@ -79,6 +87,8 @@ def certify_open(
     way_left: Sequence[float] = (),
     seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
+    processes: int = 1,
+    workers: CertifyWorkers | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Certification, int]:
     """Certify open examples by bisection over the sizes at which each is neither certified nor broken.
@@ -99,6 +109,8 @@ def certify_open(
             are tried first.
         seconds: Time for all tries. A try is not begun if it would end later, by the time of the one before.
         clock: Tells the time.
+        processes: How many try examples at once, as ``CertifyWorkers`` says.
+        workers: Those that do, where several calls share them; ``processes`` are started if not given.
         progress: Shows a bar of examples.
 
     Returns:
@@ -106,67 +118,63 @@ def certify_open(
         that are left open at some size for want of time.
     """
     sizes, started = sorted_by_size(threats), clock()
-    eps = np.array([threat.eps for threat in sizes])
-    certified, broken, invalid = (
-        np.array(column) for column in (known.certified_radius, known.broken_radius, known.invalid)
-    )
-    is_excluded = invalid | (np.array(known.predicted) != np.array(known.labels))
-    if rows is not None:
-        is_excluded |= ~np.isin(np.arange(len(certified)), rows)
-    # the open sizes of an example are those with the indices first to last
-    first = np.where(is_excluded, len(eps), (eps[:, None] <= certified).sum(0))
-    last = (eps[:, None] < broken).sum(0) - 1
+    state = Bisection(subject.model, data, sizes, known, rows=rows, way_left=way_left, hopeful=hopeful)
     assumptions: tuple[str, ...] = ()
-    inputs: list[tuple[int, np.ndarray]] = []
-    nearest = np.argsort(way_left, kind="stable") if len(way_left) else np.arange(len(certified))
-    left = np.ones(len(certified))
-    count, pace = 1, 0.0
+    tries, count, pace = 0, 1, 0.0
     certify = tracing(certifier, subject.model)
     # one example of a search may take much longer than the one before
     most = 1 if hasattr(certifier, "seconds") else CHUNK
-    with progress.bar(f"certify {subject.name} by {method}", int((first <= last).sum())) as advance:
-        while (first <= last).any():
-            middle = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
-            size_index = int(middle.min())
-            now = nearest[middle[nearest] == size_index][:count]
-            if clock() - started + pace * len(now) > seconds:
-                break
-            before = clock()
-            x, y = data.batch(now)
-            with plain_products(subject.model.device), torch.no_grad():
-                outcome = certify(x, y, sizes[size_index])
-                clean = -margin(subject.model(x).double(), y)
-            pace = (clock() - before) / len(now)
-            count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
-            assumptions = outcome.assumptions
-            proved, failed = (flags.cpu().numpy() for flags in (outcome.certified, outcome.failed))
-            # the part below 0 of the distance from the clean margin down to its certified bound
-            bound = outcome.margin.cpu().clamp(max=0)
-            left[now[~proved]] = (-bound / (clean.cpu() - bound)).nan_to_num(1.0).numpy()[~proved]
-            certified[now[proved]] = eps[size_index]
-            broken, confirmed = confirm_counterexamples(
-                subject.model, data, sizes, list_counterexamples(outcome, now), broken
-            )
-            inputs += confirmed
-            invalid[now[failed]] = True
-            first[now[proved]] = size_index + 1
-            last[now[~proved]] = size_index - 1
-            # a counterexample may be allowed at a smaller size than the one that was tried
-            last[now] = np.minimum(last[now], (eps[:, None] < broken[now]).sum(0) - 1)
-            last[now[failed]] = -1
-            advance(int((first[now] > last[now]).sum()))
-    examples = replace(
-        known,
-        certified_radius=tuple(certified.tolist()),
-        broken_radius=tuple(broken.tolist()),
-        invalid=tuple(invalid.tolist()),
-    )
+
+    def next_try(waiting: int) -> Try | None:
+        one = state.next_try(count)
+        if one is None or clock() - started + pace * len(one.rows) * (1 + waiting) > seconds:
+            return None
+        state.begin(one)
+        return one
+
+    def task(one: Try) -> CertifierTask:
+        return CertifierTask(certifier, sizes[one.size_index])
+
+    def examples(one: Try) -> tuple[Tensor, Tensor]:
+        return data.batch(one.rows)
+
+    def here(one: Try) -> None:
+        before = clock()
+        outcome = task(one).run(subject.model, certify, *examples(one))
+        finish(one, CertifierAnswer(outcome, clock() - before))
+
+    def finish(one: Try, answer: CertifierAnswer) -> None:
+        nonlocal tries, count, pace, assumptions
+        pace, assumptions = answer.seconds / len(one.rows), answer.outcome.assumptions
+        tries += 1
+        count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
+        x, y = examples(one)
+        with plain_products(subject.model.device), torch.no_grad():
+            clean = -margin(subject.model(x).double(), y)
+        advance(state.record(one, answer.outcome, clean))
+
+    def seconds_left() -> float:
+        # the first try says little: what is computed once for all is a part of it
+        return min(pace * state.num_open, seconds - (clock() - started)) if tries > 1 else 0.0
+
+    with ExitStack() as stack:
+        bar = progress.bar(f"certify {subject.name} by {method}", state.num_open)
+        advance = stack.enter_context(bar)
+        if workers is None:
+            workers = stack.enter_context(CertifyWorkers([subject], processes))
+        share_out(
+            next_try,
+            here,
+            finish,
+            seconds_left=seconds_left,
+            sharing=Sharing(workers, subject, certifier, task, examples),
+        )
     found = Certification(
-        examples,
+        state.examples,
         method,
         assumptions,
         clock() - started,
-        counterexamples=tuple(inputs),
-        way_left=tuple(left.tolist()),
+        counterexamples=tuple(sorted(state.inputs, key=lambda pair: pair[0])),
+        way_left=tuple(state.left.tolist()),
     )
-    return found, int((first <= last).sum())
+    return found, state.num_open

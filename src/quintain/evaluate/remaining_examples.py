@@ -27,6 +27,7 @@ def certify_remaining(
     attacked: AttackedModel | None = None,
     *,
     seconds: float = OPEN_SECONDS,
+    processes: int = 1,
     progress: Progress = no_progress,
 ) -> tuple[Certification | None, tuple[str, ...]]:
     """Let the first certifier of the model itself that takes long try what is neither certified nor broken.
@@ -36,6 +37,7 @@ def certify_remaining(
         certification: What is certified, if anything is.
         attacked: What attacks broke, where there were any; one of the two is there.
         seconds: How long.
+        processes: How many try examples at once, as ``CertifyWorkers`` says.
         progress: Shows a bar of examples.
 
     Returns:
@@ -72,6 +74,7 @@ def certify_remaining(
         known,
         method=title,
         seconds=seconds,
+        processes=processes,
         progress=progress,
     )
     notes: tuple[str, ...] = ()

@@ -6,19 +6,14 @@ was not, so that each candidate is in exactly half of the nets, and all training
 """
 
 import copy
-import multiprocessing
 import os
-import pickle
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Protocol, final
 
@@ -33,6 +28,7 @@ from quintain.core.processes import rank, world_size
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.user_code import FAILURES, failure_text
+from quintain.core.worker_pool import WorkerPool, can_be_pickled
 from quintain.data.dataset import Dataset
 from quintain.data.joined import join
 from quintain.leakage.confidence import ask
@@ -384,43 +380,6 @@ def _by(train: ShadowTrainer) -> str:
     return f" by {spec}" if spec else ""
 
 
-_worker: list[_Work] = []
-"""What a worker process trains; one entry, set when it starts."""
-
-
-def _start_worker(work: _Work, threads: int, parent: Connection) -> None:
-    """Prepare a worker process, which ends as soon as its parent does, or closes the other end of a pipe."""
-
-    def end_with_parent() -> None:
-        with suppress(EOFError, OSError):
-            parent.recv_bytes()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    _worker[:] = [work]
-
-
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Start processes in here that Ctrl-C does not reach: a blocked signal is blocked in them, too.
-
-    What comes meanwhile reaches this process afterwards.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _run_in_worker(job: _Job) -> None:
-    _worker[0].run(job)
-
-
 def _train_all(
     work: _Work, jobs: Sequence[_Job], *, workers: int | None, advance: Callable[[int], None]
 ) -> None:
@@ -428,49 +387,25 @@ def _train_all(
     cores = max(1, (os.cpu_count() or 1) // world_size())
     on_cpu = getattr(work.train, "device", "cpu") == "cpu"
     at_once = min(len(jobs), workers or (cores if on_cpu else 1))
-    if at_once <= 1 or not _can_be_pickled(work):
+    if at_once <= 1 or not can_be_pickled(work):
         for job in jobs:
             work.run(job)
             advance(1)
         return
-    context = multiprocessing.get_context("spawn")
-    workers_end, own_end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(
-        at_once,
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(work, max(1, cores // at_once), workers_end),
-    )
     try:
-        with _ctrl_c_blocked():
-            left: set[Future[None]] = {pool.submit(_run_in_worker, job) for job in jobs}
-        while left:
-            done, left = wait(left, return_when=FIRST_COMPLETED)
-            for one in done:
-                one.result()
-                advance(1)
+        with WorkerPool(work.run, at_once, partial(torch.set_num_threads, max(1, cores // at_once))) as pool:
+            left = {pool.submit(job) for job in jobs}
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+                    advance(1)
     except BrokenProcessPool as error:
         raise ExecutionError(
             f"a process that trains shadow models{_by(work.train)} ended early; expected a training that "
             "ends no process (os._exit, a crash of compiled code), enough memory for "
             f"{at_once} at once, and, of a script of yours, its own work under if __name__ == '__main__':"
         ) from error
-    except BaseException:
-        own_end.close()  # ends the workers: an interruption or a failure waits for no training
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        own_end.close()
-        workers_end.close()
-
-
-def _can_be_pickled(work: _Work) -> bool:
-    """Whether a worker process can be given this; a lambda or a function of a function cannot."""
-    try:
-        pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return True
 
 
 def _wait_for(numbers: Sequence[int], paths: Sequence[Path], advance: Callable[[int], None]) -> None:

@@ -114,6 +114,7 @@ def run(
             seed=call.seed,
             folder=call.folder,
             unfinished=call.unfinished,
+            processes=call.processes,
             progress=call.progress,
         )
 

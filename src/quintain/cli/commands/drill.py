@@ -148,6 +148,7 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
             subject=subject,
             device=call.torch_device,
             command=command_line(),
+            processes=call.processes,
             progress=call.progress,
             on_forecast=on_forecast,
             on_plan=on_plan,

@@ -85,6 +85,7 @@ def run(
             num_pictures=PICTURES,
             max_queries=max_queries or None,
             data_options=call.data_options,
+            processes=call.processes,
             progress=call.progress,
         )
         outputs.append(output)

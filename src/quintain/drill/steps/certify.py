@@ -18,6 +18,7 @@ from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import known_examples, robustness_claims
 from quintain.evaluate.certify import Certification, best_certification, certify_examples
+from quintain.evaluate.certify_workers import CertifyWorkers
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.open_examples import certify_open, save_counterexamples, too_long
@@ -227,42 +228,44 @@ def _by_linear_bounds(
         (more, small),
     )
     tried = _within_reach(context, subjects, proofs, missing) if context.workload.bound_seconds else []
-    for certifier, threats in stages:
-        for number, name in enumerate(tried if threats else ()):
-            # the time that is left is shared among the models whose turn is still to come
-            seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
-            title = getattr(certifier, "title", "")
-            ways = () if isinstance(certifier, CROWN) else way_left.get(name, ())
-            one = do_part(
-                f"certificates by {title} of the {subjects[name].file.title}",
-                partial(
-                    certify_open,
-                    subjects[name],
-                    context.test,
-                    threats,
-                    certifier,
-                    known_examples(found[name], attacked.get(name)),
-                    method=title,
-                    hopeful=isinstance(certifier, CROWN),
-                    rows=np.flatnonzero(np.array(ways) < NEAR) if certifier is first else None,
-                    way_left=ways,
-                    seconds=seconds,
-                    progress=context.progress,
-                ),
-                missing,
-                remedy="use layers that linear bounds handle",
-            )
-            if one is None:
-                continue
-            certification, unasked = one
-            if isinstance(certifier, CROWN):
-                left[name] = max(unasked, left.get(name, 0))
-                way_left.setdefault(name, certification.way_left)
-            if certification.seconds and (certification.assumptions or certification.counterexamples):
-                both = best_certification([found[name], certification])
-                assert both is not None
-                found[name] = both
-            save_counterexamples(context.folder, name, found[name])
+    with CertifyWorkers([subjects[name] for name in tried], context.processes) as workers:
+        for certifier, threats in stages:
+            for number, name in enumerate(tried if threats else ()):
+                # the time that is left is shared among the models whose turn is still to come
+                seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
+                title = getattr(certifier, "title", "")
+                ways = () if isinstance(certifier, CROWN) else way_left.get(name, ())
+                one = do_part(
+                    f"certificates by {title} of the {subjects[name].file.title}",
+                    partial(
+                        certify_open,
+                        subjects[name],
+                        context.test,
+                        threats,
+                        certifier,
+                        known_examples(found[name], attacked.get(name)),
+                        method=title,
+                        hopeful=isinstance(certifier, CROWN),
+                        rows=np.flatnonzero(np.array(ways) < NEAR) if certifier is first else None,
+                        way_left=ways,
+                        seconds=seconds,
+                        workers=workers,
+                        progress=context.progress,
+                    ),
+                    missing,
+                    remedy="use layers that linear bounds handle",
+                )
+                if one is None:
+                    continue
+                certification, unasked = one
+                if isinstance(certifier, CROWN):
+                    left[name] = max(unasked, left.get(name, 0))
+                    way_left.setdefault(name, certification.way_left)
+                if certification.seconds and (certification.assumptions or certification.counterexamples):
+                    both = best_certification([found[name], certification])
+                    assert both is not None
+                    found[name] = both
+                save_counterexamples(context.folder, name, found[name])
     notes = tuple(
         f"In {context.workload.bound_seconds} s linear bounds did not reach {count} examples of the "
         f"{subjects[name].file.title}: they are open unless something else decided them."

@@ -36,6 +36,7 @@ def run_certify(
     seed: int = 0,
     folder: Path | None = None,
     unfinished: Path | None = None,
+    processes: int = 1,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Certify a model; the upper bound counts clean errors and what the certifier breaks.
@@ -50,6 +51,7 @@ def run_certify(
         folder: The run folder, where inputs go that the certifier found to break an example.
         unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
             once the record is written.
+        processes: How many certify at once where that takes long, as ``CertifyWorkers`` says.
 
     Raises:
         SettingError: If the certifier does not support the threats, or nothing could ever be certified.
@@ -87,11 +89,18 @@ def run_certify(
             method,
             method=getattr(method, "title", entry.name),
             checkpoint_dir=unfinished,
+            processes=processes,
             progress=progress,
         )
         if not named and (entry.fact("cost", "cheap"), entry.fact("subject", "model")) == ("cheap", "model"):
             certification, notes = certify_remaining(
-                subject, data, threats, certification, seconds=seconds, progress=progress
+                subject,
+                data,
+                threats,
+                certification,
+                seconds=seconds,
+                processes=processes,
+                progress=progress,
             )
         if folder is not None and certification is not None:
             save_counterexamples(folder, subject.name, certification)

@@ -47,6 +47,7 @@ def run_evaluate(
     num_pictures: int = 6,
     max_queries: int | None = None,
     data_options: Mapping[str, str | int | None] | None = None,
+    processes: int = 1,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Bound a model's robust accuracy from both sides, the cheap side first.
@@ -63,6 +64,7 @@ def run_evaluate(
             certified, with the reason in the notes, where there is none, it refuses the model, or it
             certifies none of ``NUM_TRIED`` examples at the smallest size.
         sigma, noise_samples, band_width, band_shape: Settings of a certifier that takes them.
+        processes: How many certify at once where that takes long, as ``CertifyWorkers`` says.
 
     Raises:
         SettingError: If a certifier was named that does not support the threats.
@@ -80,7 +82,14 @@ def run_evaluate(
                 subject, data, threats, method, seed=seed, unfinished=unfinished, progress=progress
             )
     certification, reason = _certify(
-        subject, data, threats, entry, named=bool(certifier), unfinished=unfinished, progress=progress
+        subject,
+        data,
+        threats,
+        entry,
+        named=bool(certifier),
+        unfinished=unfinished,
+        processes=processes,
+        progress=progress,
     )
     output = run_attack(
         subject,
@@ -100,7 +109,7 @@ def run_evaluate(
     more: tuple[str, ...] = ()
     if not certifier:
         certification, more = certify_remaining(
-            subject, data, threats, certification, attacked, progress=progress
+            subject, data, threats, certification, attacked, processes=processes, progress=progress
         )
     if certification is not None:
         save_counterexamples(folder, subject.name, certification)
@@ -133,6 +142,7 @@ def _certify(
     *,
     named: bool,
     unfinished: Path,
+    processes: int,
     progress: Progress,
 ) -> tuple[Certification | None, str]:
     """Return the certificates of the examples, or why there are none."""
@@ -158,7 +168,14 @@ def _certify(
         return None, f"Nothing is certified, since {reason}.{advice}"
     title = getattr(method, "title", entry.name)
     certification = certify_examples(
-        subject, data, threats, method, method=title, checkpoint_dir=unfinished, progress=progress
+        subject,
+        data,
+        threats,
+        method,
+        method=title,
+        checkpoint_dir=unfinished,
+        processes=processes,
+        progress=progress,
     )
     return certification, ""
 
