@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from quintain.dp.sampling.augmentation import augment as augment
     from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader as BallsInBinsLoader
     from quintain.dp.sampling.epoch_loaders import ShuffledLoader as ShuffledLoader
-    from quintain.dp.sampling.loader import PoissonLoader as PoissonLoader
     from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory as retry_on_out_of_memory
+    from quintain.dp.sampling.poisson_loader import PoissonLoader as PoissonLoader
     from quintain.dp.sampling.privacy_units import PrivacyUnits as PrivacyUnits
     from quintain.dp.step.adaptive import AdaptiveClipping as AdaptiveClipping
     from quintain.dp.step.clipping import AutomaticClipping as AutomaticClipping

@@ -29,7 +29,7 @@ EXPORTS: dict[str, str] = {
     "MechanismTests": "quintain.dp.mechanism_tests",
     "ModuleValidator": "quintain.dp.opacus.validators.module_validator",
     "PerLayerClipping": "quintain.dp.step.clipping",
-    "PoissonLoader": "quintain.dp.sampling.loader",
+    "PoissonLoader": "quintain.dp.sampling.poisson_loader",
     "PrivacyBudget": "quintain.dp.accounting.budget",
     "PrivacyEngine": "quintain.dp.opacus.privacy_engine",
     "PrivacySettings": "quintain.dp.private",

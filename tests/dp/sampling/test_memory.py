@@ -13,8 +13,8 @@ from quintain.dp import PrivatePlan, fit
 from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.epoch_loaders import ShuffledLoader
-from quintain.dp.sampling.loader import PoissonLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.models.memory import is_out_of_memory
 
 

@@ -35,7 +35,8 @@ from quintain.dp.opacus.utils.uniform_sampler import (
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.batch_source import empty_batch_like
 from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
-from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 
 LEVEL = 1e-6
 

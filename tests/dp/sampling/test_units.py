@@ -401,7 +401,7 @@ def test_a_data_set_may_change_its_records_itself(made) -> None:
 
 
 def test_the_share_of_units_is_that_of_records() -> None:
-    from quintain.dp.sampling.loader import PoissonLoader
+    from quintain.dp.sampling.poisson_loader import PoissonLoader
 
     keys = np.repeat(np.arange(30), 4)
     plain = DataLoader(TensorDataset(torch.zeros(120, 2)), batch_size=16)

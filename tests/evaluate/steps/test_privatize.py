@@ -123,14 +123,14 @@ def test_privatize_spends_at_most_the_budget(tmp_path):
 
 
 def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, tmp_path):
-    from quintain.dp.sampling import loader
+    from quintain.dp.sampling.poisson_loader import PoissonLoader
 
-    real = loader.PoissonLoader.__iter__
+    real = PoissonLoader.__iter__
 
     def twice(self):
         yield from real(self)
         yield from real(self)
 
-    monkeypatch.setattr(loader.PoissonLoader, "__iter__", twice)
+    monkeypatch.setattr(PoissonLoader, "__iter__", twice)
     outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
     assert outcome.claims[1].bracket.upper.value > outcome.result.plan.epsilon

@@ -11,7 +11,7 @@ from quintain.dp.distributed import SINGLE_PROCESS, current_world
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.utils.uniform_sampler import check_rate, steps_per_epoch_at, stream_from_generator
 from quintain.dp.sampling.batch_source import batch_source_for, refuse_to_fetch, with_batches
-from quintain.dp.sampling.loader import PoissonLoader
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.dp.sampling.repeated_records import warn_of_repeats
 
 __all__ = ["DPDataLoader", "switch_generator"]

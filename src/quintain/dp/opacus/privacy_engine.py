@@ -40,7 +40,8 @@ from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
 from quintain.dp.rules import Rule
 from quintain.dp.sampling.epoch_loaders import as_sampling_loader
-from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import ClippingMethod, as_clipping_method
 from quintain.dp.write_once import WriteOnce

@@ -13,8 +13,9 @@ from quintain.dp.accounting.guarantee import LoaderSampling
 from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import World
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader, T_co
+from quintain.dp.sampling.loader import SamplingLoader, T_co
 from quintain.dp.sampling.physical_batch import Indices
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 
 Item = TypeVar("Item")

@@ -1,21 +1,14 @@
-"""Poisson sampling: each record is in each batch with the same probability, independently."""
+"""A loader of privately sampled batches; how a batch is sampled is left to its subclasses."""
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast
 from weakref import ref
 
 import numpy as np
-from torch.utils.data import (
-    DataLoader,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-)
+from torch.utils.data import DataLoader
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.core.limits import require_at_least
@@ -24,13 +17,9 @@ from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import SINGLE_PROCESS, World
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.batch_consumer import BatchConsumer
-from quintain.dp.sampling.batch_source import (
-    BatchSource,
-    FunctionSource,
-    batch_source_for,
-    refuse_to_fetch,
-)
+from quintain.dp.sampling.batch_source import BatchSource, FunctionSource, batch_source_for, refuse_to_fetch
 from quintain.dp.sampling.collation_check import collation_doubt
+from quintain.dp.sampling.ordinary_loader import dataset_and_batch_size
 from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.sampling.repeated_records import warn_of_repeats
@@ -152,7 +141,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         Raises:
             SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
         """
-        dataset, batch = _dataset_and_batch_size(loader, world, cls.sampling)
+        dataset, batch = dataset_and_batch_size(loader, world, cls.sampling)
         records = len(dataset)
         if units is not None:
             units = units if isinstance(units, PrivacyUnits) else PrivacyUnits(units)
@@ -361,35 +350,15 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
     def _split(self, batch_index: int) -> Iterator[PhysicalBatch]:
         """Split one batch into physical batches of whole units."""
         rows, counts, unit_weights = self._sample_rows(batch_index)
-        ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
-        size, max_rows = len(rows), self.max_physical_batch_size
-        if max_rows is None or size <= max_rows:
-            yield PhysicalBatch(
-                batch_number=batch_index + 1,
-                rows=rows,
-                end=size,
-                logical_batch_size=size,
-                rows_per_unit=counts,
-                unit_weights=unit_weights,
-            )
-            return
-        # as many whole units as fit: ``start`` and ``unit`` are the first row and the first unit of the piece
-        start = unit = 0
-        while start < size:
-            stop = int(np.searchsorted(ends, start + max_rows, side="right"))
-            if stop == unit:
-                raise PrivacyError(
-                    f"a unit of {ends[unit] - start} rows does not fit into a physical batch of "
-                    f"{max_rows}, and must not be cut: its records "
-                    "are clipped together; expected a larger max_physical_batch_size, or PrivacyUnits(..., "
-                    "max_records_per_unit=)"
-                )
-            end, part = int(ends[stop - 1]), slice(unit, stop)
-            groups = (
-                (None, None) if counts is None or unit_weights is None else (counts[part], unit_weights[part])
-            )
-            yield PhysicalBatch(batch_index + 1, rows[start:end], end, size, *groups)
-            start, unit = end, stop
+        whole = PhysicalBatch(
+            batch_number=batch_index + 1,
+            rows=rows,
+            end=len(rows),
+            logical_batch_size=len(rows),
+            rows_per_unit=counts,
+            unit_weights=unit_weights,
+        )
+        yield from whole.split(self.max_physical_batch_size)
 
     def _sample_rows(self, batch_index: int) -> tuple[Indices, Indices | None, Weights | None]:
         """Sample this process' rows of a batch, the number of rows of each unit, and their weights."""
@@ -414,73 +383,3 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
             counts * self.augmentations_per_record,
             unit_weights / self.augmentations_per_record,
         )
-
-
-class PoissonLoader(SamplingLoader[T_co]):
-    r"""Poisson sampling: each record is in each batch with the same probability, independently.
-
-    .. math:: q = b / n, \qquad |B_t| \sim \mathrm{Bin}(n, q)
-
-    The size of a batch is random and private; the constants are public, integers kept exact. An empty batch
-    is a batch: it is yielded with a first dimension of 0, and its step, pure noise, counts like any other.
-    With an expected batch of all records, each batch holds them all.
-    """
-
-    sampling = "poisson"
-
-    def _sample_units(self, batch_index: int) -> Indices:  # noqa: ARG002
-        return self.stream.poisson_sample(self.num_units, self.expected_batch_size)
-
-
-class PoissonRows(Sampler[list[int]]):
-    """A batch sampler: each of ``num_samples`` rows with probability ``sample_rate``, independently."""
-
-    num_samples: int
-    sample_rate: float
-
-
-def _expected(sampler: PoissonRows, num_units: int, sampling: LoaderSampling) -> int:
-    """The expected batch size of a sampler, rounded to an integer."""
-    if sampler.num_samples != num_units or sampling != "poisson":
-        raise SettingError(
-            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {num_units} records and "
-            f"{sampling} sampling; expected num_samples=len(dataset), and poisson_sampling=True"
-        )
-    return max(1, round(sampler.sample_rate * num_units))
-
-
-def _dataset_and_batch_size(
-    loader: "DataLoader[Any]", world: World, sampling: LoaderSampling
-) -> tuple[Any, int]:
-    """The data set of a DataLoader, and its expected batch size over all processes."""
-    if not isinstance(loader, DataLoader):
-        raise SettingError(
-            f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from"
-        )
-    if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
-        raise SettingError(
-            "got a data set that streams; Poisson sampling draws records by index: expected one with a length"
-        )
-    if isinstance(loader.batch_sampler, PoissonRows):
-        return loader.dataset, _expected(loader.batch_sampler, len(loader.dataset), sampling)
-    if loader.batch_size is None:
-        raise SettingError(
-            "got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected "
-            "batch"
-        )
-    sampler = loader.sampler
-    shared = isinstance(sampler, DistributedSampler)
-    if isinstance(sampler, DistributedSampler) and sampler.num_replicas != world.size:
-        raise SettingError(
-            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {world.size}; "
-            "expected as many: wrap the module in DifferentiallyPrivateDistributedDataParallel, or leave "
-            "the sampler out"
-        )
-    if not isinstance(sampler, (RandomSampler, SequentialSampler, DistributedSampler)):
-        raise SettingError(
-            f"got a loader with a {type(sampler).__name__}, which Poisson sampling replaces; expected none: "
-            "for a part of the data, use torch.utils.data.Subset(dataset, rows)"
-        )
-    if not len(loader.dataset):
-        raise DataError("got an empty data set; expected at least one record")
-    return loader.dataset, loader.batch_size * (world.size if shared else 1)

@@ -19,8 +19,9 @@ from quintain.dp.randomness.random_source import KEY_BYTES, RandomSource
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
 from quintain.dp.sampling.augmentation import augment
-from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
+from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import FlatClipping
 from quintain.dp.step.optimizer import PrivateOptimizer

@@ -10,7 +10,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.randomness.stream import WORD_RANGE, RandomStream
-from quintain.dp.sampling.loader import PoissonRows
+from quintain.dp.sampling.ordinary_loader import PoissonRows
 from quintain.dp.sampling.physical_batch import Indices
 
 __all__ = ["DistributedUniformWithReplacementSampler", "UniformWithReplacementSampler"]
