@@ -25,12 +25,9 @@ from quintain.dp.capture.gradient_probes import Halves, leaf_parameters, probe_l
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.inputs_before import InputsBefore
 from quintain.dp.capture.loss_rules import LossMode, LossRules
-from quintain.dp.capture.module_reruns import (
-    NO_DEPENDENCE,
-    NOT_LOADERS_ROWS,
-    ModuleReruns,
-    iter_tensors,
-)
+from quintain.dp.capture.module_reruns import NO_DEPENDENCE, NOT_LOADERS_ROWS, ModuleReruns
+from quintain.dp.capture.output_tensors import iter_tensors
+from quintain.dp.capture.padding_check import check_padding, input_lengths
 from quintain.dp.capture.watched_outputs import watch_outputs
 from quintain.dp.capture.watched_tensor import REDUCED, Watcher
 from quintain.dp.randomness.generator_states import GeneratorStates
@@ -265,8 +262,8 @@ class MixingProbe:
         self._record(rows=rows, values=reruns.check_replaced_rows())
         if any(x.requires_grad and not x.dim() for x in iter_tensors(output)):
             self._record(loss=reruns.check_own_loss(type(self._capture.root).__name__))
-        self._lengths.add(reruns.input_lengths)
-        lengths = reruns.check_padding(self._paddings, vary=len(self._lengths) > 1)
+        self._lengths.add(input_lengths(reruns))
+        lengths = check_padding(reruns, self._paddings, vary=len(self._lengths) > 1)
         if lengths is not None:
             self._record(lengths=lengths)
 

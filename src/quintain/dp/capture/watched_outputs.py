@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from quintain.dp.capture.module_reruns import has_logits
+from quintain.dp.capture.output_tensors import has_logits
 from quintain.dp.capture.watched_tensor import REDUCED, WHOLE_BATCH, Watcher, mark_watched
 
 
