@@ -230,7 +230,9 @@ def wrong_child(part):
 @pytest.mark.parametrize("bug", [one_child, wrong_child])
 def test_a_lost_child_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(search, "children", bug)
-    monkeypatch.setattr(RegionSearch, "run", lambda self, root, *_: RegionSearchResult(False, None, 0, root))
+    monkeypatch.setattr(
+        RegionSearch, "run", lambda self, root, *_: RegionSearchResult(False, None, 0, root, torch.ones(1))
+    )
     with pytest.raises(ContradictionError, match="do not make up the whole threat"):
         decide(0.2)
 

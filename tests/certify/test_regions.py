@@ -115,7 +115,7 @@ def region_search_of(net, x, y, threat, rival, limit):
         _, logits, narrowed = margins.region_bounds(traced, at, threat, threat.eps, rounding, Region())
         plain, _ = LinearMargins(narrow=False).backward_bounds(traced, x, threat, threat.eps, rounding)
     row = margin_rows(logits, y)[rival : rival + 1]
-    searched = RegionSearch(propagate, plain, row=row, limit=limit, refute=lambda _: None)
+    searched = RegionSearch(propagate, plain, rows=row, limit=limit, refute=lambda _: None)
     return searched, narrowed.build_region(logits.operation.recording)
 
 
@@ -298,7 +298,7 @@ def test_a_bound_that_is_not_finite_proves_nothing():
 
 def test_an_example_is_given_up_where_splits_gain_too_little():
     """It is told from how the bound of the worst region grows, so that time is left for others."""
-    searched = RegionSearch(None, None, row=torch.ones(1, 2), limit=0.0, refute=None)
+    searched = RegionSearch(None, None, rows=torch.ones(1, 2), limit=0.0, refute=None)
     searched.num_bounds = 20
     whole, signs = region_search.Branch(Region(), bound=-1.0), (((0, 0), 1), ((0, 1), 1), ((0, 2), 1))
     slow = region_search.Branch(Region(), signs, bound=-0.97)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quintain.verify import counterexamples, prover, referee, verifier, verify_property
+from quintain.verify import boxes, counterexamples, prover, referee, verifier, verify_property
 from quintain.verify.counterexamples import ViolationSearch
 from tests.verify.nets import write_net, write_property
 
@@ -31,13 +31,13 @@ def of_the_last_case(monkeypatch):
 
 
 def of_one_half(monkeypatch):
-    real = prover.refute_boxes
-    monkeypatch.setattr(prover, "refute_boxes", lambda one, boxes, rows: real(one, boxes[:1], rows))
+    real = boxes.refute_boxes
+    monkeypatch.setattr(boxes, "refute_boxes", lambda one, boxes, rows: real(one, boxes[:1], rows))
 
 
 def of_a_smaller_box(monkeypatch):
-    real = prover.outward_box
-    monkeypatch.setattr(prover, "outward_box", lambda *given: [0.8 * end for end in real(*given)])
+    real = boxes.outward_box
+    monkeypatch.setattr(boxes, "outward_box", lambda *given: [0.8 * end for end in real(*given)])
 
 
 def of_rows_that_are_positive(monkeypatch):

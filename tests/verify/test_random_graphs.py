@@ -7,8 +7,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from quintain.verify.properties import Row
-from quintain.verify.prover import Prover, Rows, outward_box
+from quintain.verify.properties import Row, outward_box
+from quintain.verify.prover import Prover, Rows
 from quintain.verify.verifier import Instance
 from tests.verify.nets import write_property
 

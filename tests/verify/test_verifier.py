@@ -13,10 +13,12 @@ from quintain.certify.rounding import NO_ROUNDING
 from quintain.core.errors import ContradictionError, DataError, SettingError
 from quintain.verify import prover as prover_module
 from quintain.verify import result_text, verify_property
+from quintain.verify.boxes import whole_boxes
 from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import ViolationSearch
 from quintain.verify.parser import read_property
-from quintain.verify.prover import Prover, Rows, whole_boxes
+from quintain.verify.properties import outward_box
+from quintain.verify.prover import Prover, Rows
 from quintain.verify.results import read_result
 from quintain.verify.verifier import Instance, all_rows
 from tests.verify.nets import answer, box, declared, random_layers, write_net, write_property
@@ -209,7 +211,7 @@ def margins(instance):
     """Lower bounds of all rows over the first box."""
     prover = Prover.of(instance.net, instance.net.input_shape, instance.dtype)
     rows = all_rows(instance.wanted)[0]
-    lower, upper = prover_module.outward_box(instance.wanted.violations[0], instance.dtype)
+    lower, upper = outward_box(instance.wanted.violations[0], instance.dtype)
     return prover.lower(lower, upper, rows)
 
 
@@ -333,7 +335,7 @@ def test_slopes_that_are_searched_for_narrow_what_relus_are_given_and_hold_every
     prop = write_property(tmp_path / "p.vnnlib", lower, upper, "(assert (<= Y_0 0))", 3)
     instance = Instance.read(net, prop)
     prover = Prover.of(instance.net, instance.net.input_shape, instance.dtype)
-    ends = prover_module.outward_box(instance.wanted.violations[0], instance.dtype)
+    ends = outward_box(instance.wanted.violations[0], instance.dtype)
     rows = all_rows(instance.wanted)[0]
     draw = np.random.default_rng(seed)
     samples = [draw.choice([-0.2, 0.25], 30) for _ in range(300)]

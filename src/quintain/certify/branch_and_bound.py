@@ -11,6 +11,7 @@ from torch import Tensor
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import require_unchanged
 from quintain.certify.crown import GUARANTEE, SUPPORTS, LinearMargins, interval_margins, margin_rows
+from quintain.certify.descent import descend
 from quintain.certify.interval.certifier import LayerCertifier
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.graph import TracedNetwork
@@ -38,8 +39,8 @@ LEAST_MARGIN = 2.0**-16
 CLEARLY_MORE = 1 + 2.0**-10
 """A factor: so many times the margin without a change is more than it, whatever rounding does."""
 
-STARTS, DESCENT_STEPS = 4, 6
-"""Inputs at which a bound is least that are tried on the model, and gradient steps from each."""
+DESCENT_STEPS = 6
+"""Gradient steps on the model from each input at which a bound is least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,21 +286,20 @@ def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near
         model: The model.
         x, y: One example (1, *S) and its class (1,).
         threat: What may be changed.
-        near: Inputs (N, *S) to begin at, of which the first few are taken, moved into the threat.
+        near: Inputs (N, *S) to begin at, moved into the threat.
     """
-    begin = near[:STARTS].nan_to_num(threat.low).to(x.dtype)
-    clean, label = x.expand_as(begin), y.expand(len(begin))
-    z = threat.project(begin, clean)
+    clean, label = x.expand(len(near), *x.shape[1:]), y.expand(len(near))
     size = threat.eps if isinstance(threat, L0) else threat.eps / 4
-    for step in range(DESCENT_STEPS + 1):
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            error = margin(model(z), label)
-            gradient = torch.autograd.grad(error.sum(), z)[0]
+
+    def move(z: Tensor, gradient: Tensor, _: int) -> Tensor:
+        return threat.project(z + threat.steepest_step(gradient, size), clean)
+
+    def wrong_alone(z: Tensor, error: Tensor) -> Tensor | None:
         for row in ((error > 0) & contains(threat, z, clean)).nonzero().squeeze(1).tolist():
-            alone = z[row : row + 1].detach()
+            alone = z[row : row + 1]
             if bool(margin(model(alone), y) > 0):
                 return alone[0]
-        if step < DESCENT_STEPS:
-            z = threat.project(z.detach() + threat.steepest_step(gradient, size), clean)
-    return None
+        return None
+
+    begin = threat.project(near.nan_to_num(threat.low).to(x.dtype), clean)
+    return descend(begin, lambda z: margin(model(z), label), move, wrong_alone, DESCENT_STEPS)

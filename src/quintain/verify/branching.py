@@ -1,21 +1,24 @@
-"""Branch and bound over ReLUs for rows of a property: what linear bounds over the whole box leave open."""
+"""Branch and bound for violations: what linear bounds over the whole box leave open."""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from quintain.certify.linear.parts import are_proven
-from quintain.certify.linear.search import PartSearch
-from quintain.certify.linear.search_bounds import quick_bounds
-from quintain.verify.prover import Look, OpenBox, Prover, Rows, boxes_alike
+from quintain.certify.linear.backward import BackwardBounds
+from quintain.certify.linear.region import Region
+from quintain.certify.linear.rivals import RivalSearch
+from quintain.verify.boxes import Look, OpenBox, boxes_alike
+from quintain.verify.prover import Prover, Rows
 
 TIGHTENING = 0.3
-"""Largest share of the time in which the bounds of ReLUs' inputs are narrowed before anything is split."""
+"""Largest fraction of the time in which the bounds of ReLUs' inputs are narrowed before anything is split."""
 
 MOST_BOUNDS = 10**9
-"""Parts that may be bounded: it is the time that ends a search."""
+"""Regions and parts that may be bounded: it is the time that ends a search."""
 
 
 def split_signs(
@@ -27,79 +30,102 @@ def split_signs(
     look: Look,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[OpenBox]:
-    """Refute open boxes by parts in which signs of ReLUs' inputs are known, until the time is up.
+    """Refute open boxes by regions in which all layers are bounded anew and signs of ReLUs' inputs are known.
 
-    Violations of one row over the same box are searched for together; of one with several rows each by
-    itself, that of the best bound first, since one that is refuted everywhere suffices.
+    An input violates a case only if all of its rows hold there, so that each region is cut by the half-space
+    in which a sum of these rows with weights may be at most 0. Cases of one box follow each other, that of
+    the best bound first, each within its part of the time that is left.
 
     Args:
         prover: Of the net.
         boxes: Open ones.
         rows: Of each violation.
         deadline: When to stop, on the clock.
-        look: Tries points near an open part.
+        look: Tries points near an open region.
         clock: Seconds.
 
     Returns:
         The boxes that are open still; those after a counterexample was met are among them.
     """
+    met: list[Tensor] = []
+
+    def look_once(points: Tensor, violation: int) -> Tensor | None:
+        found = look(points, violation)
+        met.extend([] if found is None else [found])
+        return found
+
     left: list[OpenBox] = []
-    for group in boxes_alike(boxes):
-        single = [box for box in group if len(rows[box.violation].bounds) == 1]
-        if single and not _is_refuted(
-            prover, single, [rows[box.violation] for box in single], deadline, look, clock
-        ):
-            left += single
-        for box in group:
-            if len(rows[box.violation].bounds) != 1 and not _one_row_is_refuted(
-                prover, box, rows[box.violation], deadline, look, clock
-            ):
-                left.append(box)
+    groups = boxes_alike(boxes)
+    for number, group in enumerate(groups):
+        now = clock()
+        if met or now >= deadline:
+            left += group
+            continue
+        ends = now + (deadline - now) / (len(groups) - number)
+        cases = _Cases.of(prover, group, [rows[box.violation] for box in group], ends, clock)
+        for place, case in enumerate(cases.order):
+            now = clock()
+            seconds = (ends - now) / (len(group) - place)
+            if met or not (seconds > 0 and cases.is_refuted(case, seconds, look_once, clock)):
+                left.append(group[case])
     return left
 
 
-def _one_row_is_refuted(
-    prover: Prover, box: OpenBox, rows: Rows, deadline: float, look: Look, clock: Callable[[], float]
-) -> bool:
-    """Tell whether some row of a violation is refuted everywhere, each in an equal share of the time."""
-    bounds = prover.lower(box.lower, box.upper, rows) if len(rows.bounds) else torch.zeros(0)
-    order = bounds.argsort(descending=True).tolist()
-    for place, row in enumerate(order):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cases:
+    """Violations over the one box that they have in common.
+
+    Args:
+        prover: Of the net.
+        boxes: One for each violation.
+        rows: All rows of all of them.
+        places: Which rows are those of each.
+        order: The violations, that of the best bound first.
+        root: The whole box, with what is known of it.
+        plain: The net's bounds over intervals, in float32.
+    """
+
+    prover: Prover
+    boxes: Sequence[OpenBox]
+    rows: Rows
+    places: Sequence[Tensor]
+    order: Sequence[int]
+    root: Region
+    plain: BackwardBounds
+
+    @staticmethod
+    def of(
+        prover: Prover,
+        boxes: Sequence[OpenBox],
+        cases: Sequence[Rows],
+        ends: float,
+        clock: Callable[[], float],
+    ) -> "_Cases":
+        """Bound the whole box."""
+        rows, lower, upper = Rows.concatenate(cases), boxes[0].lower, boxes[0].upper
+        places = torch.arange(len(rows.bounds)).split([len(case.bounds) for case in cases])
         now = clock()
-        share = now + (deadline - now) / (len(order) - place)
-        if now < deadline and _is_refuted(prover, [box], [rows.row(row)], share, look, clock):
-            return True
-    return False
+        until = now + TIGHTENING * (ends - now)
+        with torch.no_grad():
+            _, _, root = prover.region_bounds(lower, upper, rows, until=until, clock=clock)
+            plain, _ = prover.backward_bounds(lower.float(), upper.float(), rows, narrow=False)
+        order = sorted(range(len(boxes)), key=lambda case: boxes[case].bound, reverse=True)
+        return _Cases(prover, boxes, rows, places, order, root, plain)
 
-
-def _is_refuted(
-    prover: Prover,
-    boxes: Sequence[OpenBox],
-    rows: Sequence[Rows],
-    deadline: float,
-    look: Look,
-    clock: Callable[[], float],
-) -> bool:
-    """Tell whether all these rows are refuted over the one box that they have in common."""
-    seconds = deadline - clock()
-    if not seconds > 0:
-        return False
-    together, lower, upper = Rows.concatenate(rows), boxes[0].lower, boxes[0].upper
-
-    def refute(points: Tensor) -> Tensor | None:
-        tried = (look(points, box.violation) for box in boxes)
-        return next((found for found in tried if found is not None), None)
-
-    with torch.no_grad():
-        until = time.monotonic() + TIGHTENING * seconds
-        backward, output = prover.backward_bounds(lower, upper, together, until=until)
-        wanted = torch.eye(len(together.bounds), dtype=torch.float64)
-        found = backward.lower(output, wanted)
-        wanted = wanted[~are_proven(found)]
-        if not len(wanted):
-            return True
-        plain, _ = prover.backward_bounds(lower.float(), upper.float(), together, narrow=False)
-        quick = quick_bounds(backward, plain)
-        search = PartSearch(backward, quick, output=output, rows=wanted, refute=refute)
-        parts = search.run(MOST_BOUNDS, seconds, clock)
-    return parts.point is None and 0 < parts.margin < torch.inf
+    def is_refuted(self, case: int, seconds: float, look: Look, clock: Callable[[], float]) -> bool:
+        """Tell whether no input of the box violates a case."""
+        box, own = self.boxes[case], self.places[case]
+        if not len(own):
+            return False
+        search = RivalSearch(
+            partial(self.prover.region_bounds, box.lower, box.upper, self.rows),
+            self.plain,
+            self.root,
+            limit=0.0,
+            refute=lambda points: look(points, box.violation),
+            # one case that stays open leaves the property open, so that no other one has more of the time
+            gives_up=False,
+        )
+        one_each = torch.eye(len(self.rows.bounds), dtype=torch.float64)[own]
+        with torch.no_grad():
+            return search.exclude(one_each, MOST_BOUNDS, seconds, clock).is_proven

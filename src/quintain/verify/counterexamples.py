@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quintain.certify.descent import descend
 from quintain.models.onnx_net.session import onnxruntime_function
 from quintain.verify.properties import Array, Property, Violation, inward_box
 from quintain.verify.prover import FlatOutputs, Rows
@@ -249,15 +250,9 @@ class ViolationSearch:
     ) -> Counterexample | None:
         """Take steps against the gradient of the largest excess of a row, from points (N, n) of a box."""
         low, high = box
-        x = begin
-        for step in range(steps + 1):
-            with torch.enable_grad():
-                x = x.detach().requires_grad_()
-                excess = self._excess(x, aims)
-                gradient = torch.autograd.grad(excess.sum(), x)[0]
-            found = self._first(x.detach(), excess.detach())
-            if found is not None or is_over():
-                return found
+
+        def move(x: Tensor, gradient: Tensor, step: int) -> Tensor:
             size = 0.25 * 0.01 ** (step / steps) * (high - low)
-            x = torch.minimum(torch.maximum(x.detach() - size * gradient.sign(), low), high)
-        return None
+            return torch.minimum(torch.maximum(x - size * gradient.sign(), low), high)
+
+        return descend(begin, lambda x: self._excess(x, aims), move, self._first, steps, is_over)

@@ -9,7 +9,6 @@ rounded outward to the model's type; the bounds hold for the model that runs, it
 exact arithmetic, too. What is not finite proves nothing.
 """
 
-import heapq
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -24,23 +23,20 @@ from quintain.certify.interval.certifier import cast_input
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
-from quintain.certify.linear.backward import BackwardBounds, Tables
-from quintain.certify.linear.narrowing import narrow_where_it_gains
+from quintain.certify.linear.backward import BackwardBounds, Minimum, Tables
+from quintain.certify.linear.half_space import CutMinimum
+from quintain.certify.linear.region import Region, RegionNarrowing, intersect
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, rounding_model
 from quintain.core.errors import DataError
-from quintain.verify.properties import Row, Violation, outward_box
+from quintain.verify.properties import Row
 from quintain.verify.tightening import narrow_by_slopes
 
-SPLIT_INPUTS = 24
-"""Most inputs of a net whose box is halved where bounds leave it open: others have too many parts."""
-
 FLOAT64_UNIT = 2.0**-53
+WHOLE = Region()
+"""All of a box."""
+
 LARGEST_NUMBER = Fraction(10) ** 300
 """Of a property, so that sums of them are finite in float64."""
-
-
-Look = Callable[[Tensor, int], Tensor | None]
-"""Given points (N, n) and the number of a violation, returns an input (n,) that violates, or None."""
 
 
 class FlatOutputs(nn.Module):
@@ -152,13 +148,34 @@ class Prover:
     def backward_bounds(
         self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True, until: float = -math.inf
     ) -> tuple[BackwardBounds, Operation]:
-        """Return the recorded operations over one box, and the one that gives the rows (1, R).
+        """Return bounds as ``region_bounds`` does over the whole box."""
+        backward, output, _ = self.region_bounds(lower, upper, rows, narrow=narrow, until=until)
+        return backward, output
+
+    def region_bounds(
+        self,
+        lower: Tensor,
+        upper: Tensor,
+        rows: Rows,
+        region: Region = WHOLE,
+        *,
+        narrow: bool = True,
+        until: float = -math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> tuple[BackwardBounds, Operation, Region]:
+        """Return the recorded operations over a part of a box, the one that gives the rows (1, R), and the
+        part with what is known of it then.
 
         Args:
             lower, upper: Ends of the box (n,), in float64; in float32 what comes of it is for search alone.
             rows: The rows.
+            region: The part, and what is known of it.
             narrow: Whether the bounds of nonlinear layers' inputs are linear ones, too.
-            until: Until when, on the monotonic clock, slopes are searched for that narrow these further.
+            until: Until when, on the clock, slopes are searched for that narrow these further.
+            clock: Seconds.
+
+        Raises:
+            EmptyRegionError: If no input is left in the part.
         """
         low, high = lower[None], upper[None]
         recording = Recording()
@@ -166,20 +183,26 @@ class Prover:
         # of a sum and a difference of two numbers each rounds once
         half = half + 4 * FLOAT64_UNIT * torch.maximum(low.abs(), high.abs())
         terms = torch.maximum(low.abs(), high.abs()) + (high - low)
-        minimum = _BoxMinimum(middle.flatten(), half.flatten())
+        minimum: Minimum = _BoxMinimum(middle.flatten(), half.flatten())
+        if region.half_space is not None:
+            ends = (middle - half).flatten(), (middle + half).flatten()
+            minimum = CutMinimum(minimum, region.half_space, low.shape[1:], ends)
         backward = BackwardBounds(recording, minimum, self.tables.setdefault(lower.dtype, Tables()))
+        narrowing = RegionNarrowing(backward, region, exact_box=True)
+
+        def refine(
+            operation: Operation, below: Tensor, above: Tensor, loose: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            found = narrowing(operation, below, above, loose)
+            found = narrow_by_slopes(backward, operation, *found, until, clock)
+            narrowing.bounds[operation.index] = intersect(narrowing.bounds[operation.index], found)
+            return found
+
         if narrow:
-
-            def narrower(
-                operation: Operation, low: Tensor, high: Tensor, loose: Tensor
-            ) -> tuple[Tensor, Tensor]:
-                low, high = backward.narrow(operation, low, high, loose)
-                return narrow_by_slopes(backward, operation, low, high, until)
-
-            recording.refine = narrow_where_it_gains(narrower, exact_box=True)
+            recording.refine = refine if until > -math.inf else narrowing
         rounding = rounding_model(self.dtype)
         start = Interval(middle, half, operation=recording.add_input(terms))
-        is_proof = lower.dtype == torch.float64
+        is_proof = lower.dtype == torch.float64 and region is WHOLE
         points = torch.stack([lower, (lower + upper) / 2, upper]).to(self.dtype)
         outputs = self.traced.logit_bounds(
             cast_input(start, rounding),
@@ -187,7 +210,8 @@ class Prover:
             observed=self.traced.observe(points) if is_proof else None,
         )
         assert outputs.operation is not None
-        return backward, _rows_operation(recording, outputs, start, rows)
+        output = _rows_operation(recording, outputs, start, rows)
+        return backward, output, narrowing.build_region(recording)
 
 
 def _rows_operation(recording: Recording, outputs: Interval, inputs: Interval, rows: Rows) -> Operation:
@@ -218,97 +242,3 @@ class _BoxMinimum:
             flat = rows.flatten(1)
             return flat @ self.middle - flat.abs() @ self.half
         return (rows * self.middle[columns]).sum(1) - (rows.abs() * self.half[columns]).sum(1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenBox:
-    """A part of a violation's box over which no row is refuted yet.
-
-    Args:
-        violation: Its number in the property.
-        lower, upper: Ends (n,).
-        bound: The best bound of a row over it.
-    """
-
-    violation: int
-    lower: Tensor
-    upper: Tensor
-    bound: float
-
-
-def refute_boxes(prover: Prover, boxes: Sequence[OpenBox], rows: Sequence[Rows]) -> list[OpenBox]:
-    """Return those of some boxes over which no row of their violation is refuted, with their bounds.
-
-    Violations over the same box are bounded together.
-    """
-    left: list[OpenBox] = []
-    for group in boxes_alike(boxes):
-        parts = [rows[box.violation] for box in group]
-        together = Rows.concatenate(parts)
-        bounds = prover.lower(group[0].lower, group[0].upper, together)
-        for box, found in zip(group, bounds.split([len(part.bounds) for part in parts]), strict=True):
-            best = float(found.max()) if len(found) else -torch.inf
-            if not best > 0:
-                left.append(OpenBox(box.violation, box.lower, box.upper, best))
-    return left
-
-
-def boxes_alike(boxes: Sequence[OpenBox]) -> list[list[OpenBox]]:
-    """Return boxes in groups of the same ends."""
-    groups: dict[tuple[bytes, bytes], list[OpenBox]] = {}
-    for box in boxes:
-        groups.setdefault((box.lower.numpy().tobytes(), box.upper.numpy().tobytes()), []).append(box)
-    return list(groups.values())
-
-
-def whole_boxes(violations: Sequence[Violation], dtype: torch.dtype) -> list[OpenBox]:
-    """Return the boxes of all violations, rounded outward."""
-    return [
-        OpenBox(number, *outward_box(violation, dtype), -torch.inf)
-        for number, violation in enumerate(violations)
-    ]
-
-
-def split_boxes(
-    prover: Prover,
-    boxes: Sequence[OpenBox],
-    rows: Sequence[Rows],
-    deadline: float,
-    *,
-    look: Look,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[OpenBox]:
-    """Halve open boxes, of least bound first, until all parts are refuted or the time is up.
-
-    Args:
-        prover: Of the net.
-        boxes: Open ones.
-        rows: Of each violation.
-        deadline: When to stop, on the clock.
-        look: Tries points of an open part.
-        clock: Seconds.
-
-    Returns:
-        The parts that are open still; none where all is proven.
-    """
-    order = 0
-    heap: list[tuple[float, int, OpenBox]] = []
-    for box in boxes:
-        heapq.heappush(heap, (box.bound, order := order + 1, box))
-    while heap and clock() < deadline:
-        _, _, box = heapq.heappop(heap)
-        middle = (box.lower + box.upper) / 2
-        if look(torch.stack([box.lower, middle, box.upper]), box.violation) is not None:
-            return [box, *(one for _, _, one in heap)]
-        at = int((box.upper - box.lower).argmax())
-        if not box.lower[at] < middle[at] < box.upper[at]:
-            # one number of float64 is left between the ends: nothing to halve
-            return [box, *(one for _, _, one in heap)]
-        halves = []
-        for first, last in ((box.lower[at], middle[at]), (middle[at], box.upper[at])):
-            lower, upper = box.lower.clone(), box.upper.clone()
-            lower[at], upper[at] = first, last
-            halves.append(OpenBox(box.violation, lower, upper, box.bound))
-        for part in refute_boxes(prover, halves, rows):
-            heapq.heappush(heap, (part.bound, order := order + 1, part))
-    return [one for _, _, one in heap]

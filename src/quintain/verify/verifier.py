@@ -11,11 +11,12 @@ from torch import Tensor
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.onnx_net.net import OnnxNet
 from quintain.models.onnx_net.reader import import_onnx
+from quintain.verify.boxes import SPLIT_INPUTS, OpenBox, refute_boxes, split_boxes, whole_boxes
 from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import Checker, Counterexample, ViolationSearch
 from quintain.verify.parser import read_property
 from quintain.verify.properties import Property, inward_box
-from quintain.verify.prover import SPLIT_INPUTS, OpenBox, Prover, Rows, refute_boxes, split_boxes, whole_boxes
+from quintain.verify.prover import Prover, Rows
 from quintain.verify.results import PropertyVerdict
 
 FIRST_ATTACK = 0.2
@@ -26,9 +27,6 @@ LEAST_SECONDS = 0.05
 
 LAST_PROOF = 0.85
 """Share of it at which proofs end; the rest is for another search."""
-
-TRIED = 4
-"""Points near a part that are tried on the net."""
 
 Clock = Callable[[], float]
 
@@ -134,7 +132,7 @@ def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) ->
     seen: list[Counterexample] = []
 
     def look(points: Tensor, violation: int) -> Tensor | None:
-        met = search.look(points[:TRIED], violation)
+        met = search.look(points, violation)
         seen.extend([met] if met is not None else [])
         return None if met is None else torch.from_numpy(met.x)
 

@@ -1,24 +1,6 @@
-"""Where linear bounds of what a nonlinear layer is given are narrower than intervals."""
+"""Where intervals of what a nonlinear layer is given are exact, so that linear bounds narrow nothing."""
 
-from torch import Tensor
-
-from quintain.certify.interval.recording import Operation, Refinement
-
-
-def narrow_where_it_gains(narrow: Refinement, *, exact_box: bool) -> Refinement:
-    """Return what narrows bounds as ``narrow`` does, but not where intervals are exact already.
-
-    Args:
-        narrow: Narrower bounds of an operation's values.
-        exact_box: Whether the inputs are a box and nothing less.
-    """
-
-    def refine(operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
-        if exact_box and is_one_sum(operation):
-            return lower, upper
-        return narrow(operation, lower, upper, loose)
-
-    return refine
+from quintain.certify.interval.recording import Operation
 
 
 def is_one_sum(operation: Operation) -> bool:

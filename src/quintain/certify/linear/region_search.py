@@ -6,7 +6,9 @@ says more, there is none:
 .. math:: margin(z) \le \tau,\; a \cdot z + k \le margin(z) \quad\Rightarrow\quad a \cdot z + k \le \tau
 
 All values are bounded over that half-space of the threat, by which the margin has a better bound, and so on.
-Where that no longer helps, the region is split in two by the sign of what one ReLU is given. A region is
+Where an input has to have several such margins at once, it has each sum of them with weights that are not
+negative, too, and every region has weights of its own: one bound of such a sum suffices. Where that no longer
+helps, the region is split in two by the sign of what one ReLU is given. A region is
 done where its bound of the margin is above :math:`\tau`, or where no input is left in it; then the margin is
 above :math:`\tau` everywhere. Slopes and multipliers are searched for in float32; what counts is a bound in
 float64 with all rounding charged.
@@ -27,6 +29,7 @@ from torch import Tensor
 from quintain.certify.interval.recording import Operation, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.half_space import InputHalfSpace
+from quintain.certify.linear.joint_rows import JointRows
 from quintain.certify.linear.parts import covers
 from quintain.certify.linear.region import EmptyRegionError, Region
 from quintain.certify.linear.search_bounds import quick_bounds
@@ -37,10 +40,10 @@ from quintain.certify.linear.slope_search import (
     adam_direction,
     relaxation_loss,
 )
-from quintain.core.errors import ContradictionError
+from quintain.core.errors import ContradictionError, SettingError
 
 STEPS, STEPS_AGAIN = 8, 5
-"""Steps of Adam on slopes and multipliers, in the first round and in those after it."""
+"""Steps of Adam on slopes, multipliers and weights, in the first round and in those after it."""
 
 ROUNDS, ROUNDS_AGAIN = 10, 3
 """Most rounds of narrowing the bounds of the whole threat, and of a part of it."""
@@ -67,9 +70,10 @@ class Branch:
     Args:
         region: What is known of it.
         signs: The splits that make it.
-        bound: Lower bound of the margin.
+        bound: Lower bound of the margin, or of a sum of margins.
         slopes: Of the lower lines of ReLUs, by the places of what they are given (n,).
         multipliers: Of the signs, the same.
+        weights: Of the margins in that sum (R,); None before it was bounded.
         unit: What to split next by; None where no sign is left.
         inputs: Where its bound is least (1, *S), about; None before it was bounded.
     """
@@ -79,6 +83,7 @@ class Branch:
     bound: float = -math.inf
     slopes: Mapping[int, Tensor] = field(default_factory=dict)
     multipliers: Mapping[int, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
     unit: tuple[int, int] | None = None
     inputs: Tensor | None = None
 
@@ -88,10 +93,11 @@ class RegionSearchResult:
     """What a search over regions found.
 
     Args:
-        is_proven: Whether the margin is above the limit everywhere.
+        is_proven: Whether a margin is above the limit everywhere.
         point: An input (*S) that breaks the example; None if none was found.
         bounds: How many times a region was bounded.
         region: The whole threat, as narrow as it was before it was split.
+        weights: Of the margins in the sum that was bounded over it (R,); None if none was.
         is_hopeless: Whether it was given up, since splits gain too little.
     """
 
@@ -99,18 +105,23 @@ class RegionSearchResult:
     point: Tensor | None
     bounds: int
     region: Region
+    weights: Tensor | None
     is_hopeless: bool = False
 
 
 class RegionSearch:
-    """The search for a proof that a margin is above a limit.
+    """The search for a proof that no input has a margin, or all of some margins, of at most a limit.
 
     Args:
         propagate: Bounds an example over a region.
         plain: The bounds of its operations over intervals, in float32: what search computes with.
-        row: The margin (1, K), over the values of the operation that ``propagate`` returns.
-        limit: What it is to exceed, at least 0.
+        rows: The margins (R, K), over the values of the operation that ``propagate`` returns, as of
+            ``JointRows``.
+        limit: What one is to exceed, at least 0; of several, 0.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
+
+    Raises:
+        SettingError: For several rows that are not values, or that have another limit.
     """
 
     def __init__(
@@ -118,11 +129,14 @@ class RegionSearch:
         propagate: Propagate,
         plain: BackwardBounds,
         *,
-        row: Tensor,
+        rows: Tensor,
         limit: float,
         refute: Callable[[Tensor], Tensor | None],
     ) -> None:
-        self.propagate, self.plain, self.row, self.limit, self.refute = propagate, plain, row, limit, refute
+        self.joint = JointRows(rows)
+        if len(rows) > 1 and limit != 0:
+            raise SettingError(f"limit = {limit:g} for {len(rows)} margins at once; expected 0")
+        self.propagate, self.plain, self.limit, self.refute = propagate, plain, limit, refute
         self.num_bounds = 0
 
     def run(
@@ -132,7 +146,7 @@ class RegionSearch:
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> RegionSearchResult:
-        """Search until the margin is proven or refuted, or so many bounds or seconds are used up.
+        """Search until a margin is proven or refuted, or so many bounds or seconds are used up.
 
         Args:
             root: The threat, with bounds of all its operations.
@@ -147,7 +161,9 @@ class RegionSearch:
             *, is_proven: bool = False, point: Tensor | None = None, is_hopeless: bool = False
         ) -> RegionSearchResult:
             """Return what was found until now."""
-            return RegionSearchResult(is_proven, point, self.num_bounds, whole.region, is_hopeless)
+            return RegionSearchResult(
+                is_proven, point, self.num_bounds, whole.region, whole.weights, is_hopeless
+            )
 
         proven: list[Signs] = []
         waiting: list[tuple[float, int, Branch]] = []
@@ -227,7 +243,9 @@ class RegionSearch:
         operations = backward.recording.operations
         seen: dict[Operation, Tensor] = {}
         splits = self._splits(operations, branch, branch.slopes, branch.multipliers, torch.float64)
-        bound = float(backward.lower_in_parts(output, self.row, splits, seen))
+        assert branch.weights is not None
+        row = self.joint.sum(branch.weights, torch.float64)
+        bound = float(backward.lower_in_parts(output, row, splits, seen))
         start = seen.get(operations[0])
         if start is None or not math.isfinite(bound):
             branch.region = region
@@ -241,11 +259,11 @@ class RegionSearch:
         branch.region = region
 
     def _search_slopes(self, branch: Branch, quick: BackwardBounds, output: Operation, steps: int) -> None:
-        """Search for slopes and multipliers of a region, and for what to split it by."""
+        """Search for slopes, multipliers and weights of a region, and for what to split it by."""
         # begin where the search before ended, and at the slopes of the lines where there was none
         operations = quick.recording.operations
-        dtype = operations[0].terms.dtype
-        row = self.row.to(dtype).requires_grad_()
+        output = operations[output.index]
+        dtype = output.terms.dtype
         sites = _relu_sites(operations)
         slopes, multipliers, moments = {}, {}, {}
         for place, (_, relu) in sites.items():
@@ -255,33 +273,46 @@ class RegionSearch:
             found = branch.multipliers.get(place)
             multipliers[place] = torch.zeros_like(slopes[place]) if found is None else found.clone()
             moments[place] = [torch.zeros_like(slopes[place]) for _ in range(4)]
+        weights = branch.weights
+        if weights is None:
+            splits = self._splits(operations, branch, slopes, multipliers, dtype)
+            weights = self.joint.first_weights(
+                lambda rows: quick.lower_in_parts(output, rows, splits), output.terms
+            )
+        moments_of_weights = torch.zeros_like(weights), torch.zeros_like(weights)
         best, scale = -math.inf, dict.fromkeys(sites, 1.0)
         for step in range(1, steps + 2):
             with torch.enable_grad():
+                weights = weights.detach().requires_grad_()
                 given = [part.detach().requires_grad_() for part in (*slopes.values(), *multipliers.values())]
                 ours = dict(zip(sites, given[: len(sites)], strict=True))
                 others = dict(zip(sites, given[len(sites) :], strict=True))
                 seen: dict[Operation, Tensor] = {}
                 splits = self._splits(operations, branch, ours, others, dtype)
-                bound = quick.lower_in_parts(operations[output.index], row, splits, seen)
-                rows = seen[operations[0]]
-                gradients = torch.autograd.grad(bound.sum(), [*given, rows], materialize_grads=True)
+                row = self.joint.sum(weights, dtype)
+                if len(self.joint) == 1:
+                    row = row.detach().clone().requires_grad_()
+                bound = quick.lower_in_parts(output, row, splits, seen)
+                gradients = torch.autograd.grad(
+                    bound.sum(), [*given, weights, seen[operations[0]]], materialize_grads=True
+                )
             # keep the best: the bound's gradient by the row over the input is the input where it is least
             value = float(bound)
             if value > best or step == 1:
                 best = value
                 branch.slopes = {place: part.detach() for place, part in ours.items()}
                 branch.multipliers = {place: part.detach() for place, part in others.items()}
+                branch.weights = weights.detach()
                 branch.inputs = gradients[-1]
                 branch.unit = _unit_to_split(branch, sites, seen)
-            if value > self.limit or step > steps or not sites:
+            if value > self.limit or step > steps or not (sites or len(self.joint) > 1):
                 return
             if step == 1:
                 scale = {
                     place: float(seen[relu].detach().abs().mean()) if relu in seen else 0.0
                     for place, (_, relu) in sites.items()
                 }
-            # one step of Adam, projected on what slopes and multipliers may be
+            # one step of Adam, projected on what slopes, multipliers and weights may be
             for number, place in enumerate(sites):
                 first, second, first_of_signs, second_of_signs = moments[place]
                 up = adam_direction(gradients[number], first, second, step)
@@ -289,6 +320,7 @@ class RegionSearch:
                 up = adam_direction(gradients[len(sites) + number], first_of_signs, second_of_signs, step)
                 up = MULTIPLIER_STEP * scale[place] * up
                 multipliers[place] = (others[place].detach() + up).clamp(min=0)
+            weights = self.joint.step(weights.detach(), gradients[-2], moments_of_weights, step, output.terms)
 
     def _splits(
         self,
@@ -329,6 +361,7 @@ def halves(branch: Branch) -> tuple[Branch, Branch]:
             bound=branch.bound,
             slopes=branch.slopes,
             multipliers=branch.multipliers,
+            weights=branch.weights,
             inputs=branch.inputs,
         )
 

@@ -1,4 +1,4 @@
-"""The search for a proof of one example, one margin after the other: over regions first, then over parts."""
+"""The search for a proof about margins over a threat: over regions first, then over parts."""
 
 import math
 import time
@@ -33,6 +33,7 @@ class RivalSearch:
         root: The whole threat, with what is known of it.
         limit: The limit, at least 0.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
+        gives_up: Whether less time is taken where splits of regions gain too little, so that others have it.
     """
 
     propagate: Propagate
@@ -40,6 +41,7 @@ class RivalSearch:
     root: Region
     limit: float
     refute: Callable[[Tensor], Tensor | None]
+    gives_up: bool = True
 
     def run(
         self, rows: Tensor, most_bounds: int, ends: float, clock: Callable[[], float] = time.monotonic
@@ -55,31 +57,42 @@ class RivalSearch:
         for number, row in enumerate(rows):
             left = len(rows) - number
             bounds, seconds = (most_bounds - used) // left, max(0.0, ends - clock()) / left
-            found = self._run_one(row[None], bounds, seconds, clock)
+            found = self.exclude(row[None], bounds, seconds, clock)
             used += found.bounds
-            if not found.margin > 0:
+            if not found.is_proven:
                 return Found(-torch.inf, found.point, used)
             margin = min(margin, found.margin)
         return Found(margin, None, used)
 
     def proves_more(self, row: Tensor, limit: float) -> bool:
         """Tell whether a few bounds over regions prove a margin (1, K) to be above another limit."""
-        search = RegionSearch(self.propagate, self.plain, row=row, limit=limit, refute=lambda _: None)
+        search = RegionSearch(self.propagate, self.plain, rows=row, limit=limit, refute=lambda _: None)
         return search.run(self.root, CHECK_BOUNDS, math.inf).is_proven
 
-    def _run_one(self, row: Tensor, most_bounds: int, seconds: float, clock: Callable[[], float]) -> Found:
-        """Search for a proof of one margin (1, K)."""
+    def exclude(
+        self, rows: Tensor, most_bounds: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> Found:
+        """Search for a proof that no input has all of some margins of at most the limit.
+
+        Args:
+            rows: One margin (1, K); or several (R, K), as of ``JointRows``, with the limit 0.
+            most_bounds: Most regions and parts that are bounded.
+            seconds: Until the time is up, on the clock.
+
+        Returns:
+            What was found; the margin is that of the one row, or of a sum of them with weights.
+        """
         started = clock()
         ends = started + seconds
-        search = RegionSearch(self.propagate, self.plain, row=row, limit=self.limit, refute=self.refute)
+        search = RegionSearch(self.propagate, self.plain, rows=rows, limit=self.limit, refute=self.refute)
         found = search.run(self.root, max(1, int(REGIONS * most_bounds)), REGIONS * seconds, clock)
         if found.is_proven:
             return Found(self.limit, None, found.bounds)
-        if found.is_hopeless:
+        if found.is_hopeless and self.gives_up:
             # parts, which are looser, are tried half as long as regions were
             ends = min(ends, clock() + (clock() - started) / 2)
         left = most_bounds - found.bounds
-        if found.point is not None or left <= 0 or clock() >= ends:
+        if found.point is not None or found.weights is None or left <= 0 or clock() >= ends:
             return Found(-torch.inf, found.point, found.bounds)
         # inputs outside of the region have a larger margin than the limit anyway
         try:
@@ -90,7 +103,7 @@ class RivalSearch:
             backward,
             quick_bounds(backward, self.plain),
             output=output,
-            rows=row,
+            rows=search.joint.sum(found.weights, rows.dtype),
             refute=self.refute,
             limit=self.limit,
         ).run(left, ends - clock(), clock)

@@ -42,6 +42,9 @@ FALL = 0.7
 ROUNDS = 25
 """How often slopes and multipliers of a part are searched for where no sign is left to split by."""
 
+TRIED = 4
+"""Inputs at which bounds of open parts are least that are tried on the model, worst first."""
+
 CANDIDATES = 3
 """ReLUs of largest score of which both children are bounded before one is split."""
 
@@ -59,6 +62,11 @@ class Found:
     margin: float
     point: Tensor | None
     bounds: int
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the margin is proven to be above the limit of the search."""
+        return self.point is None and self.margin > -torch.inf
 
 
 class Site(NamedTuple):
@@ -198,7 +206,7 @@ class PartSearch:
             [part for part, one in zip(parts, is_open.tolist(), strict=True) if one], scores[is_open]
         )
         order = best[is_open].argsort()
-        return self.refute(inputs[is_open][order])
+        return self.refute(inputs[is_open][order[:TRIED]])
 
     def _choose(self, parts: Sequence[Part], scores: Tensor) -> None:
         """Choose the ReLU to split next: of those of largest score, whose worse child is best."""
