@@ -226,6 +226,14 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     assert not Path("p/unfinished").exists()
 
 
+def test_a_requirement_without_a_model_is_about_the_private_one(private):
+    """As docs/requirements.md says, of accuracy and of epsilon."""
+    code, _, err = private("--out", "p", "--require", "clean_accuracy >= 0", "--require", "epsilon <= 9")
+    assert code == ExitCode.OK, err
+    assert result("p").verdict.reason == "2 of 2 requirements passed"
+    assert [one.primary for one in result("p").claims] == [True, True]
+
+
 def name_of_records(folder):
     """What its result calls the records that epsilon protects."""
     (claim,) = [claim for claim in result(folder).claims if claim.name == "private:epsilon"]

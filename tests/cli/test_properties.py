@@ -66,3 +66,27 @@ def test_what_does_not_go_together_is_refused(call, words, said):
     code, _, complaint = call(*words)
     assert code == 2
     assert said in " ".join(complaint.split())
+
+
+def test_an_answer_of_before_does_not_stand_for_a_run_that_fails(call, files, tmp_path):
+    net, safe, _ = files
+    out = tmp_path / "out.txt"
+    assert call("certify", "--model", net, "--property", safe, "--result", out)[0] == 0
+    other = write_property(tmp_path / "other.vnnlib", [0], [1], "(assert (>= Y_0 99))", 2)
+    assert call("certify", "--model", net, "--property", other, "--result", out)[0] == 5
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("taken", ["safe.vnnlib", "net.onnx", "notes.txt"])
+def test_no_answer_replaces_another_file(call, files, tmp_path, taken):
+    net, safe, _ = files
+    (tmp_path / "notes.txt").write_text("satisfying")
+    before = (tmp_path / taken).read_bytes()
+    for words in (
+        ("certify", "--model", net, "--property", safe, "--result", tmp_path / taken),
+        ("referee", "--model", net, "--property", safe, "--result", "unsat", "--witness", tmp_path / taken),
+    ):
+        code, _, complaint = call(*words)
+        assert code == 2
+        assert "give a" in complaint
+        assert (tmp_path / taken).read_bytes() == before

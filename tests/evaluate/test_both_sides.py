@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from quintain.attacks import PGD
-from quintain.certify import CROWN, BranchAndBound, CertificateOutcome, IntervalBounds
+from quintain.certify import CROWN, BranchAndBound, CertificateOutcome, IntervalBounds, LaplaceSmoothing
 from quintain.core.errors import ContradictionError, SettingError
 from quintain.evaluate import robustness
 from quintain.models.classifier import Classifier
@@ -107,3 +107,8 @@ def test_certifiers_that_take_long_are_a_side_of_their_own():
     assert 0 < alone.claims[0].bracket.lower.value <= found.claims[0].bracket.lower.value
     assert found.claims[0].bracket.upper.value <= right
     assert search.asked
+
+
+def test_a_certifier_of_another_model_is_refused():
+    with pytest.raises(SettingError, match="LaplaceSmoothing certifies another model, which is made of"):
+        robustness(Classifier(net()), points(), "l1:0.1", [], [LaplaceSmoothing()])

@@ -1,6 +1,6 @@
 """What ``certify --property`` and ``referee`` do: decide a property, rule on another verifier's result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 CODES = {"unsat": ExitCode.OK, "sat": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}
 """Exit codes by the answer on a property: proven, violated, neither."""
+
+_HEAD_SIZE = 1000
+_ANSWERS = {answer.encode() for answer in CODES}
+"""The first word of a file of answers."""
 
 DECISION_CODES: "dict[Decision, ExitCode]" = {
     "CONFIRMED": ExitCode.OK,
@@ -61,7 +65,9 @@ def decide_property(
             "own box of inputs, the file has its weights, and bounds are computed on the CPU"
         )
     refuse_run_options(call, "--property")
-    verdict = verify_property(call.model.removeprefix("onnx:"), file, seconds=seconds)
+    model = call.model.removeprefix("onnx:")
+    _clear_output("result", result, {"model": Path(model), "property": file})
+    verdict = verify_property(model, file, seconds=seconds)
     call.console.print(verdict.answer, markup=False)
     how = f"by {verdict.how}; {verdict.seconds:.1f} s" if verdict.answer != "unknown" else verdict.how
     call.print_dim(how)
@@ -85,6 +91,8 @@ def rule_on_one(
     """Rule on one result, show the ruling, and write the counterexample that holds."""
     from quintain.verify.refereeing import referee
 
+    inputs = {"model": Path(call.model.removeprefix("onnx:")), "property": file, "result": Path(result)}
+    _clear_output("witness", witness, inputs | ({"counterexample": counterexample} if counterexample else {}))
     ruling = referee(call.model.removeprefix("onnx:"), file, result, counterexample, seconds=seconds)
     call.console.print(f"{ruling.decision}: {ruling.claimed}, {ruling.reason}", markup=False, soft_wrap=True)
     if ruling.counterexample is not None and witness is not None:
@@ -115,6 +123,27 @@ def worst_code(rulings: "Sequence[Ruling]") -> ExitCode:
     """Return the exit code of several rulings: that of a refuted one, else of an undecided one."""
     decisions = {ruling.decision for ruling in rulings}
     return next((DECISION_CODES[name] for name in ("REFUTED", "UNDECIDED") if name in decisions), ExitCode.OK)
+
+
+def _clear_output(option: str, place: Path | None, inputs: Mapping[str, Path]) -> None:
+    """Remove an answer of an earlier run, which would stand for this one if it fails.
+
+    Raises:
+        SettingError: If the file is one that the command reads, or is not one of answers.
+    """
+    if place is None or not place.is_file():
+        return
+    for other, read in inputs.items():
+        if read.exists() and place.samefile(read):
+            raise SettingError(f"--{option} {place} is what --{other} reads; give a file of its own")
+    with place.open("rb") as file:
+        head = file.read(_HEAD_SIZE).split()
+    if head and head[0] not in _ANSWERS:
+        raise SettingError(
+            f"--{option} {place} exists, and was not written by --{option}: it would be lost; give another "
+            "file, or delete it"
+        )
+    place.unlink()
 
 
 def _write_witness(place: Path, found: "Counterexample") -> None:

@@ -100,12 +100,19 @@ def robustness(
         progress: Shows bars.
 
     Raises:
-        SettingError: If there is neither an attack nor a certifier.
+        SettingError: If there is neither an attack nor a certifier, or a certifier is of another model, as
+            that of smoothing is.
         ContradictionError: If an example is both certified and broken; both claims, the example and its index
             are in ``folder`` before.
     """
     if not attacks and not certifiers:
         raise SettingError("neither attacks nor certifiers; expected at least one side of the bracket")
+    for one in certifiers:
+        if not callable(one):
+            raise SettingError(
+                f"{type(one).__name__} certifies another model, which is made of the given one; expected "
+                "certifiers of the model itself, such as CROWN() (for votes: model.certify of that other one)"
+            )
     given = [threat] if isinstance(threat, str | Threat) else list(threat)
     sizes = sorted_by_size([to_threat(one) for one in given])
     subject = named_model(model, model.name, model.name, build=build)

@@ -271,7 +271,7 @@ def _claims(
     upper = epsilon_upper_bound(plan, records, epsilon)
     bracket = Bracket(Bound.trivial(upper.quantity, Side.LOWER), upper)
     claim = Claim("private:epsilon", "Privacy of each record", subject.name, bracket, primary=primary)
-    return (clean_accuracy_claim(subject, test), claim)
+    return (clean_accuracy_claim(subject, test, primary=primary), claim)
 
 
 def _notes(result: PrivatizeResult) -> tuple[str, ...]:
