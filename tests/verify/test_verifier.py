@@ -350,3 +350,21 @@ def test_slopes_that_are_searched_for_narrow_what_relus_are_given_and_hold_every
     assert found[2] <= min(answer(layers, x)[0] for x in samples)
     assert found[0] <= found[2]
     assert found[3] < found[1]
+
+
+@pytest.mark.parametrize(("seconds", "answered"), [(1000.0, "unsat"), (2.0, "unknown")])
+def test_bounds_of_many_boxes_end_with_the_time(net, tmp_path, seconds, answered, monkeypatch):
+    """A clock that goes on by .1 at each look at it: no bound is begun after its end."""
+    ticks, bounded = itertools.count(), []
+    whole = Prover.lower
+    monkeypatch.setattr(Prover, "lower", lambda *given: (bounded.append(1), whole(*given))[1])
+    boxes = " ".join(
+        f"(and {box([at / 300, 0.0], [at / 300 + 0.001, 1.0])} (>= Y_0 1e6))" for at in range(300)
+    )
+    boxes = boxes.replace("(assert", "(and")
+    (tmp_path / "p.vnnlib").write_text(declared(2, 3) + f"(assert (or {boxes}))")
+    verdict = verify_property(net, tmp_path / "p.vnnlib", seconds=seconds, clock=lambda: 0.1 * next(ticks))
+    assert verdict.answer == answered
+    assert len(bounded) == 300 if answered == "unsat" else 0 < len(bounded) < 30
+    if answered == "unknown":
+        assert "cases are open, some not bounded for want of time" in verdict.how

@@ -1,6 +1,7 @@
 """Boxes of inputs over which violations are refuted: whole ones, and halves of those that stay open."""
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,13 +35,24 @@ class OpenBox:
     bound: float
 
 
-def refute_boxes(prover: Prover, boxes: Sequence[OpenBox], rows: Sequence[Rows]) -> list[OpenBox]:
+def refute_boxes(
+    prover: Prover,
+    boxes: Sequence[OpenBox],
+    rows: Sequence[Rows],
+    deadline: float = math.inf,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[OpenBox]:
     """Return those of some boxes over which no row of their violation is refuted, with their bounds.
 
-    Violations over the same box are bounded together.
+    Violations over the same box are bounded together. Boxes whose turn comes after the deadline are not
+    bounded and left as they are, all but the first.
     """
     left: list[OpenBox] = []
-    for group in boxes_alike(boxes):
+    for number, group in enumerate(boxes_alike(boxes)):
+        if number and clock() >= deadline:
+            left += group
+            continue
         parts = [rows[box.violation] for box in group]
         together = Rows.concatenate(parts)
         bounds = prover.lower(group[0].lower, group[0].upper, together)

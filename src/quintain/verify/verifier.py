@@ -1,5 +1,6 @@
 """Decide a property of an ONNX net: attack, linear bounds, and parts of the box, within a time."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,7 +121,9 @@ def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) ->
     try:
         prover = Prover.of(instance.net, instance.net.input_shape, instance.dtype)
         rows = all_rows(instance.wanted)
-        boxes = refute_boxes(prover, whole_boxes(instance.wanted.violations, instance.dtype), rows)
+        whole = whole_boxes(instance.wanted.violations, instance.dtype)
+        end = started + LAST_PROOF * seconds
+        boxes = refute_boxes(prover, whole, rows, end, clock=clock)
     except ModelError as error:
         # a net that bounds do not cover can be violated all the same
         found = search.run(deadline, rounds=1000, clock=clock)
@@ -137,7 +140,6 @@ def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) ->
         return None if met is None else torch.from_numpy(met.x)
 
     split = split_boxes if instance.wanted.num_inputs <= SPLIT_INPUTS else split_signs
-    end = started + LAST_PROOF * seconds
     boxes = split(prover, boxes, rows, end, look=look, clock=clock)
     if seen:
         return sat(seen[0], "a search of parts of the box")
@@ -158,10 +160,8 @@ def _open_text(instance: Instance, boxes: list[OpenBox]) -> str:
     """Say what is left open."""
     violations = {box.violation for box in boxes}
     low = min(box.bound for box in boxes)
-    text = (
-        f"{len(violations)} of {len(instance.wanted.violations)} cases are open, the worst by {low:.3g} in "
-        f"{len(boxes)} parts"
-    )
+    worst = f"the worst by {low:.3g}" if low > -math.inf else "some not bounded for want of time or numbers,"
+    text = f"{len(violations)} of {len(instance.wanted.violations)} cases are open, {worst} in {len(boxes)} parts"
     for number in violations:
         ends = inward_box(instance.wanted.violations[number], instance.dtype)
         if bool((ends[0] > ends[1]).any()):
