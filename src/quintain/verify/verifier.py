@@ -161,7 +161,8 @@ def _open_text(instance: Instance, boxes: list[OpenBox]) -> str:
     violations = {box.violation for box in boxes}
     low = min(box.bound for box in boxes)
     worst = f"the worst by {low:.3g}" if low > -math.inf else "some not bounded for want of time or numbers,"
-    text = f"{len(violations)} of {len(instance.wanted.violations)} cases are open, {worst} in {len(boxes)} parts"
+    cases = f"{len(violations)} of {len(instance.wanted.violations)} cases are open"
+    text = f"{cases}, {worst} in {len(boxes)} parts"
     for number in violations:
         ends = inward_box(instance.wanted.violations[number], instance.dtype)
         if bool((ends[0] > ends[1]).any()):
