@@ -74,7 +74,7 @@ def _batches(
     # A draw is small enough to be still in the cache when it is added to the example, straight into a batch.
     drawn = torch.empty(size, *x.shape[1:], dtype=torch.float32)
     batch = torch.empty(min(room, total), *x.shape[1:], dtype=x.dtype)
-    owner, filled = np.repeat(np.arange(len(x)), samples), 0
+    first, filled = 0, 0  # the copies are numbered through, those of the first example first
     for one, generator in zip(x, generators, strict=True):
         for left in range(samples, 0, -size):
             block, count = (drawn, size) if left >= size else (drawn[:left], left)
@@ -85,10 +85,10 @@ def _batches(
                 torch.add(one, part, alpha=sigma, out=batch[filled : filled + fitting])
                 block, count, filled = block[fitting:], count - fitting, filled + fitting
                 if filled == room:
-                    yield owner[:room], batch
-                    owner, filled = owner[room:], 0
+                    yield np.arange(first, first + room) // samples, batch
+                    first, filled = first + room, 0
     if filled:
-        yield owner, batch[:filled]
+        yield np.arange(first, first + filled) // samples, batch[:filled]
 
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
