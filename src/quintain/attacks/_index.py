@@ -129,7 +129,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "cgba",
         "quintain.attacks.decision_based.cgba:CGBA",
-        "half circles from the boundary towards its normal, by votes on labels",
+        "binary search on half circles from the boundary to the input, by labels alone",
         guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l2"),
@@ -575,7 +575,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "nes",
         "quintain.attacks.score_based.nes:NES",
-        "gradient ascent with gradients that pairs of normal probes tell",
+        "gradient ascent with gradients estimated from pairs of normal probes",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"

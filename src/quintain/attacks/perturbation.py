@@ -31,8 +31,9 @@ class Perturbation(Protocol):
 
         Args:
             x: Images (B, *S).
-            ids: Their numbers in their data set (B,), which with ``seed`` fix the views, where there are any.
-            seed: Of the views.
+            ids: Their numbers in their data set (B,), which with ``seed`` fix the random views (position,
+                rotation, light) of a perturbation that has any.
+            seed: Of the random views.
         """
 
     def random_control(self, seed: int = 0) -> Self:
@@ -86,15 +87,15 @@ def success_rate(
 
     Args:
         model: Gives logits (B, K), or labels as such.
-        data: Images that the change has not seen, or a pair of arrays (images, labels); ``held_out`` leaves
-            the others out.
-        perturbation: The change.
-        seed: Of the views.
-        target: The class that it is after; any wrong one if not given.
+        data: Images that the perturbation was not fitted on, or a pair of arrays (images, labels);
+            ``held_out`` leaves the others out.
+        perturbation: The fitted perturbation.
+        seed: Of the random views.
+        target: The class that counts as a success; any wrong class if not given.
         batch_size: How many images are held in memory at once.
 
     Raises:
-        DataError: If it was fitted on one of the images, or none of them is eligible.
+        DataError: If the perturbation was fitted on one of the images, or none of them is eligible.
         SettingError: If the target is none of the classes.
     """
     data = to_dataset(data)
@@ -102,15 +103,15 @@ def success_rate(
     eligible = fooled = successes = 0
     device = search_device(device_of(model))
     for x, y, ids in data.batches(batch_size):
-        # an image that the change was fitted on would flatter it
-        seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
-        if seen:
+        # The success rate on images of the fit is higher than on others, so they are refused.
+        num_fitted = sum(name in perturbation.fitted_on for name in hash_examples(x))
+        if num_fitted:
             raise DataError(
-                f"the change was fitted on {seen} of the images {int(ids[0])} to {int(ids[-1])} of "
-                f"{data.name}; score it on others: held_out(data, perturbation) leaves these out"
+                f"the perturbation was fitted on {num_fitted} of the images {int(ids[0])} to {int(ids[-1])} "
+                f"of {data.name}; score it on others: held_out(data, perturbation) leaves these out"
             )
         x, y, ids = (tensor.to(device) for tensor in (x, y, ids))
-        # eligible: correct while clean, and not of the target class already
+        # Eligible: classified correctly when clean, and not of the target class.
         rows = torch.arange(len(y), device=device)
         logits = CountedModel(model, y).logits(x, rows)
         correct = (logits.argmax(1) == y) & ~logits.isnan().any(1)
@@ -119,7 +120,7 @@ def success_rate(
         x, y, ids = x[correct], y[correct], ids[correct]
         if not len(x):
             continue
-        # fooled: misclassified with the change; a success with a target must be of its class
+        # Fooled: misclassified when perturbed. With a target, only its class is a success.
         rows = rows[: len(x)]
         logits = CountedModel(model, y).logits(perturbation.apply(x, ids, seed=seed), rows)
         wrong = Goal(y).is_adversarial(logits, rows)
@@ -152,12 +153,14 @@ def held_out(data: Examples, perturbation: Perturbation) -> Dataset:
     ]
     kept_rows = torch.cat(kept)
     if not len(kept_rows):
-        raise DataError(f"the change was fitted on all {len(data)} images of {data.name}; score it on others")
+        raise DataError(
+            f"the perturbation was fitted on all {len(data)} images of {data.name}; score it on others"
+        )
     return data.subset(kept_rows, name=data.name)
 
 
 def content_hashes(data: Dataset) -> frozenset[str]:
-    """Return the hashes of all examples of a data set, as ``content`` gives them.
+    """Return the hashes of all examples of a data set, as ``hash_examples`` gives them.
 
     It takes one pass over the data.
     """
@@ -176,4 +179,6 @@ def check_target(data: Dataset, target: int | None) -> None:
         SettingError: If so.
     """
     if target is not None and not 0 <= target < data.num_classes:
-        raise SettingError(f"target = {target}; {data.name} has the classes 0 .. {data.num_classes - 1}")
+        raise SettingError(
+            f"target = {target}; expected a class of {data.name}, from 0 to {data.num_classes - 1}"
+        )

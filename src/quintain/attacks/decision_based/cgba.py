@@ -52,11 +52,11 @@ class CGBA(Attack):
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
 
-    Source: Reza, Rahmati, Wu, Dai, 2023, arXiv:2308.03163; the treatment of the box is ours.
+    Source: Reza, Rahmati, Wu, Dai, 2023, arXiv:2308.03163; the treatment of the box is not in the paper.
     """
 
     name: ClassVar[str] = "cgba"
-    summary: ClassVar[str] = "half circles from the boundary towards its normal, by votes on labels"
+    summary: ClassVar[str] = "binary search on half circles from the boundary to the input, by labels alone"
     default_rank: ClassVar[int] = 3
     use_for: ClassVar[str] = "a second opinion in L2"
     cost: ClassVar[str] = "{queries}"
@@ -110,9 +110,9 @@ def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, flo
 
     The half circles lie in the plane of the change and the normal.
 
-    A value on a face of the box whose normal points out keeps its change, unless that is more than
-    :math:`l n_i`, its part of the change along the normal, with :math:`l = \langle \delta, n \rangle /
-    \|n\|^2` over the free values.
+    A coordinate on a face of the box where the normal points out of the box keeps its change, unless that is
+    more than :math:`l n_i`, its part of the change along the normal, with :math:`l = \langle \delta, n
+    \rangle / \|n\|^2` over the free coordinates.
     """
     low, high = box
     change, normal_flat = (z - x).flatten(1), normal.flatten(1)

@@ -23,9 +23,9 @@ class FGM(Attack):
     .. math:: z = \arg\max_{z \in ball(x)} \langle z, \nabla_x \ell(f(x), y) \rangle
         = \lim_{t \to \infty} \Pi_x\big(x + t\, \nabla_x \ell\big)
 
-    Away from the walls of the box it is the published step: in L2 along the gradient, in L1 on the steepest
-    coordinate. What a wall takes away there goes to the other coordinates. Where all coordinates move alike,
-    as in Linf, it would be ``FGSM``.
+    Where the data box does not cut the ball, this is the published step: along the gradient in L2, on the
+    steepest coordinate in L1. Where it does, the part of the step that the box cuts off is spent on the other
+    coordinates. In Linf it would be ``FGSM``.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -36,7 +36,7 @@ class FGM(Attack):
 
     name: ClassVar[str] = "fgm"
     summary: ClassVar[str] = "one gradient step in L2 or L1: fast and weak, a smoke test"
-    use_for: ClassVar[str] = "the same for the other balls"
+    use_for: ClassVar[str] = "a smoke test in L2 and L1"
     cost: ClassVar[str] = "one gradient"
     supports: ClassVar[tuple[str, ...]] = ("l2", "l1")
 

@@ -32,8 +32,8 @@ class FGSM(Attack):
 
     .. math:: z = \Pi_x\big(x + \varepsilon\, sign \nabla_x \ell(f(x), y)\big)
 
-    The step only needs the gradient's direction, which is taken from the log odds: the cross-entropy's,
-    without its underflow. For balls in which coordinates do not move alike there is ``FGM``.
+    The gradient is that of the log odds: it has the sign of the cross-entropy's, and does not underflow where
+    the model is sure. For L2 and L1 there is ``FGM``.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward

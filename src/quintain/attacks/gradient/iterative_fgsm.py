@@ -78,7 +78,7 @@ def iterative_fgsm(
 def zero_velocity_init(
     threat: Threat, init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None
 ) -> Init[MomentumState]:
-    """Start without a direction, from the clean points or where ``init`` says."""
+    """Return an ``Init`` with velocity 0, at the clean points or at those that ``init`` returns."""
 
     def first_state(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> MomentumState:
         z = identity(threat, clean) if init is None else init(clean, rng, cache)
@@ -88,14 +88,15 @@ def zero_velocity_init(
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, decay: float) -> Tensor:
-    """Return the direction after one more gradient, whose size does not count.
+    """Return the direction (n, ...) after one more gradient (n, ...), divided by its mean absolute value.
 
-    What is not finite, or no slope at all, adds nothing.
+    With ``decay`` 0 it is the gradient itself. Entries that are not finite count as 0; a gradient that is 0
+    everywhere adds nothing.
     """
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     if not decay:
         return gradient
-    # v <- mu v + g / mean|g|: every gradient counts alike, whatever its scale
+    # Division by the mean absolute value gives all gradients the same weight, whatever their scale.
     size = gradient.flatten(1).abs().mean(1)
     return decay * velocity + gradient / expand_rows(torch.where(size > 0, size, 1), gradient)
 

@@ -24,17 +24,17 @@ class JSMA(Attack):
         \arg\max_{i < j} \; -(\partial_i F_t + \partial_j F_t)
         \sum_{k \ne t} (\partial_i F_k + \partial_j F_k)
 
-    with :math:`\partial_p` the rise along pixel p's way to its corner and :math:`F` the probabilities.
-    Probabilities sum to 1, so the gradient of all other classes together is minus that of the target: the
-    saliency of a pair is :math:`(d_i F_t + d_j F_t)^2`. It is largest for the two pixels with the largest
-    :math:`d_i F_t`, so no search over pairs is needed. A pixel is used once, in whichever direction helps; at
-    the end those that are not needed are restored.
+    with :math:`\partial_p` the first-order increase as pixel p goes to its corner, and :math:`F` the
+    probabilities. Probabilities sum to 1, so the gradient of all other classes together is minus that of the
+    target: the saliency of a pair is :math:`(\partial_i F_t + \partial_j F_t)^2`. It is largest for the two
+    pixels with the largest :math:`\partial_i F_t`, so no search over pairs is needed. A pixel is used once,
+    in whichever direction helps; at the end those that are not needed are restored.
 
     :math:`t` is the target, or each example's wrong class of the largest clean logit. No more pixels are
     tried than twice the threat's ``eps``.
 
     Args:
-        pixels_per_step: Pixels per step.
+        pixels_per_step: How many pixels each step sets; 2 in the paper.
 
     Raises:
         SettingError: If ``pixels_per_step`` is not positive.
@@ -86,7 +86,8 @@ class JSMA(Attack):
             if not len(rows):
                 break
             gradient = search.value_and_grad(z, rows, target_log_odds).gradient.nan_to_num(0.0, 0.0, 0.0)
-            # increase of the target's log odds if a pixel goes to its corner; the largest unused ones are set
+            # First-order increase of the target's log odds if a pixel goes to its corner; the unused pixels
+            # with the largest are set.
             change = change_to_corners(gradient, clean, low, high)
             rise = sum_channels(gradient * change).masked_fill(~unused, 0)
             chosen = top_k_mask(rise, torch.full_like(rows, self.pixels_per_step)) & (rise > 0)

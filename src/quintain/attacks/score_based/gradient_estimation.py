@@ -17,7 +17,7 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
-"""What a rule remembers of each example; the first of its tensors holds the current points."""
+"""The state of an attack: tensors with an entry for each example; the first holds the current points."""
 
 EstimateUpdate = Callable[[float, State, Tensor, Tensor, ProjectionCache], State]
 """The next state from (fraction of the steps that are done, state, estimated gradient, clean inputs,
@@ -58,7 +58,7 @@ def ascend_estimated_gradient(
     if not len(rows):
         return
     queries = min(queries, int(search.model.queries_left(rows).amax()) - 1)
-    # a step costs 2 * pairs probes and 1 query; shrink pairs if not even one step fits the budget
+    # Fewer pairs where not even one step of 2 * pairs probes and 1 query fits the budget.
     pairs = min(pairs, (queries - 1) // 2)
     if not pairs:
         return
@@ -97,25 +97,24 @@ def estimate_gradient(
 
     The probes are clipped to the box, and are not recorded as candidates.
     """
-    found = [z[:0]]
-    for here, chunk_rows in zip(
+    gradients = [z[:0]]
+    for points, chunk_rows in zip(
         *(part.split(max(1, MAX_BATCH // (2 * pairs))) for part in (z, rows)), strict=True
     ):
-        directions = noise(rng.select(chunk_rows), here.new_empty(len(here), pairs, *here.shape[1:]))
+        directions = noise(rng.select(chunk_rows), points.new_empty(len(points), pairs, *points.shape[1:]))
         offsets = sigma * directions
-        probes = torch.cat((here[:, None] + offsets, here[:, None] - offsets), 1).clamp(
+        probes = torch.cat((points[:, None] + offsets, points[:, None] - offsets), 1).clamp(
             search.threat.low, search.threat.high
         )
-        everyone = chunk_rows.repeat_interleave(2 * pairs)
+        probe_rows = chunk_rows.repeat_interleave(2 * pairs)
         up, down = (
-            loss(search.probe_in_parts(probes.flatten(0, 1), everyone), everyone)
-            .view(len(here), 2, pairs)
+            loss(search.probe_in_parts(probes.flatten(0, 1), probe_rows), probe_rows)
+            .view(len(points), 2, pairs)
             .unbind(1)
         )
-        # antithetic pairs: g = 1 / (2 sigma m) sum_i u_i (l(z + sigma u_i) - l(z - sigma u_i))
-        weight = ((up - down) / (2 * sigma * pairs)).to(here.dtype)
-        found.append((weight[..., None] * directions.flatten(2)).sum(1).view_as(here))
-    return torch.cat(found)
+        weight = ((up - down) / (2 * sigma * pairs)).to(points.dtype)
+        gradients.append((weight[..., None] * directions.flatten(2)).sum(1).view_as(points))
+    return torch.cat(gradients)
 
 
 def cosine_decay(progress: float) -> float:

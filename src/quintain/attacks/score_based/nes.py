@@ -30,12 +30,11 @@ class NES(Attack):
     * eps`` to nearly 0.
 
     Args:
-        queries: How often the model is asked about an example, at most; an example stops at its first
-            success.
-        pairs: Pairs of probes a step.
+        queries: Most queries per example; an example stops at its first success.
+        pairs: Pairs of probes per step.
         sigma: Standard deviation of the probes, in the units of the data.
         rel_step_size: Length of the first step, as a fraction of the threat's ``eps``.
-        momentum: The memory of the running mean, in [0, 1).
+        momentum: The weight :math:`\mu` of the earlier gradients in the running mean, in [0, 1).
 
     Raises:
         SettingError: If a number is out of range.
@@ -48,8 +47,8 @@ class NES(Attack):
     """
 
     name: ClassVar[str] = "nes"
-    summary: ClassVar[str] = "gradient ascent with gradients that pairs of normal probes tell"
-    use_for: ClassVar[str] = "a second opinion: estimated gradients with a memory"
+    summary: ClassVar[str] = "gradient ascent with gradients estimated from pairs of normal probes"
+    use_for: ClassVar[str] = "a second opinion: estimated gradients with momentum"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
     min_queries: ClassVar[int] = 1000
@@ -68,7 +67,7 @@ class NES(Attack):
             raise SettingError(f"momentum = {self.momentum}; expected a number in [0, 1), such as 0.9")
 
     def run(self, search: Search) -> None:
-        """Estimate and step, from the clean point."""
+        """Estimate gradients and step along their running mean, from the clean point."""
         threat = search.threat
 
         def init(clean: Tensor) -> tuple[Tensor, Tensor]:
