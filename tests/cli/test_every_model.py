@@ -147,7 +147,7 @@ SHAPES = {"gray": ((6, 6), 3), "color": ((6, 6, 3), 3), "two": ((6, 6), 2), "vec
 """The data sets: shape and number of classes."""
 
 REFUSED = {
-    ("vectors", "leak"): "expected more than 5 grey or RGB pictures",
+    ("vectors", "leak"): "expected more than 5 gray or RGB pictures",
     ("normalized", "privatize"): "BatchNorm mixes the examples of a batch: use GroupNorm",
     ("normalized", "audit"): "BatchNorm mixes the examples of a batch: use GroupNorm",
     ("normalized", "federate"): "replace BatchNorm by GroupNorm",

@@ -116,7 +116,8 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
         for found, known in zip(summed.psnr_by_site, outcome.result.baseline_psnr_by_site, strict=True)
     )
     assert any(
-        "nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes
+        "nothing was reconstructed from the sum of 5 that is not known without it" in note
+        for note in outcome.notes
     )
     assert any("says nothing about the two protections" in note for note in outcome.notes)
     assert not plain.leaks
@@ -169,7 +170,9 @@ def test_a_sum_gives_nothing_away_where_the_plain_update_gave_nothing(rebuilt):
     plain, summed, private = outcome.result.reconstructions
     assert summed.psnr > summed.baseline_psnr + 10
     assert [plain.leaks, summed.leaks, private.leaks] == [False] * 3
-    assert any("is no evidence, with nothing rebuilt from the plain update" in note for note in outcome.notes)
+    assert any(
+        "is no evidence, with nothing reconstructed from the plain update" in note for note in outcome.notes
+    )
 
 
 def test_what_the_attack_makes_of_another_sites_update_is_known_without_it(train, tmp_path):

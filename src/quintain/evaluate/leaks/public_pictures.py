@@ -43,7 +43,7 @@ class PublicPictures:
 
     @staticmethod
     def constant(original: Tensor) -> Tensor:
-        """Of the pictures of one color, grey at 0.5 among them, the one nearest to the original: its mean."""
+        """Of the pictures of one color, gray at 0.5 among them, the one nearest to the original: its mean."""
         return original.mean((-2, -1), keepdim=True).expand_as(original)
 
     def best(self, original: Tensor) -> float:

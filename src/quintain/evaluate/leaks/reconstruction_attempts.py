@@ -1,4 +1,4 @@
-"""What an attack rebuilt from an update, as a record has it, and what may be said of it."""
+"""The reconstructions from one update in the form of a record, and the notes that explain them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from quintain.results.privacy_records import LEAK_MARGIN, Reconstruction
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Pictures in the run folder, if they may be stored.
+    """Stores pictures in the run folder, if they may be shown.
 
     Args:
         folder: The run folder.
-        show: Whether they may.
+        show: Whether private pictures may be stored.
     """
 
     folder: Path
     show: bool
 
     def store(self, name: str, image: Tensor, caption: str, frame: PictureFrame = "") -> Picture | None:
-        """A picture, or None where it is private."""
+        """Store a picture and return its entry in the record; None if private pictures may not be shown."""
         return store_picture(self.folder, name, image, caption, frame) if self.show else None
 
     def baseline(self, title: str, image: Tensor, original: Tensor, name: str = "") -> Reconstruction:
-        """Return what is known of an original without an attack, its picture stored if it has a name."""
-        quality = psnr_between(image, original)
-        caption = f"{NO_ATTACK}{title}, {quality:.1f} dB"
+        """Return how near ``image``, made without an attack, is to an original; store it if it has a name."""
+        psnr = psnr_between(image, original)
+        caption = f"{NO_ATTACK}{title}, {psnr:.1f} dB"
         picture = self.store(name, image, caption, "reference") if name else None
-        return Reconstruction(f"{NO_ATTACK}{title}", quality, picture, False)
+        return Reconstruction(f"{NO_ATTACK}{title}", psnr, picture, False)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader is told where pictures are missing."""
+        """A note that says why there are no pictures, if there are none."""
         return (
             ()
             if self.show
@@ -53,58 +53,66 @@ class Album:
 def best_attempt(
     number: int,
     sent: SentUpdate,
-    tries: Sequence[Tensor],
-    floors: tuple[float, ...],
+    reconstructions: Sequence[Tensor],
+    baselines: tuple[float, ...],
     album: Album,
     *,
     works: bool,
 ) -> Reconstruction:
-    """Return the best try against each site whose update went in, and against the one where it gains most.
+    """Return the best reconstruction for each site, and the site where it exceeds its baseline most.
 
     Args:
-        number: Of the update, for the name of its picture.
+        number: Index of the update, for the file name of its picture.
         sent: The update.
-        tries: The pictures (*S) that were rebuilt from it; none where there was nothing to attack.
-        floors: What is known of each site's picture anyway, in dB.
-        album: Takes the picture.
-        works: Whether the attack works on the plain update; else nothing leaks.
+        reconstructions: The pictures (*S) that were reconstructed from it; none where there was nothing to
+            attack.
+        baselines: The best PSNR for each site's picture without this update, in dB.
+        album: Stores the picture.
+        works: Whether the attack works on the plain update; if not, nothing counts as a leak.
     """
-    if not tries:
+    if not reconstructions:
         return Reconstruction(
             update_type=sent.title,
             psnr=None,
             picture=None,
             leaks=False,
             site=1,
-            baseline_psnr=floors[0],
+            baseline_psnr=baselines[0],
             failure_reason=sent.failure_reason,
         )
-    qualities = [max(psnr_between(image, original) for image in tries) for original in sent.originals]
-    site = max(range(len(qualities)), key=lambda site: qualities[site] - floors[site])
-    image = max(tries, key=lambda image: psnr_between(image, sent.originals[site]))
-    quality = qualities[site]
-    leaks = works and is_nearer(quality, floors[site])
+    psnrs = [max(psnr_between(image, original) for image in reconstructions) for original in sent.originals]
+    site = max(range(len(psnrs)), key=lambda site: psnrs[site] - baselines[site])
+    image = max(reconstructions, key=lambda image: psnr_between(image, sent.originals[site]))
+    leaks = works and is_nearer(psnrs[site], baselines[site])
     picture = album.store(
-        f"leak-{number}", image, f"from {sent.title}, {quality:.1f} dB", "bad" if leaks else "good"
+        f"leak-{number}", image, f"from {sent.title}, {psnrs[site]:.1f} dB", "bad" if leaks else "good"
     )
     return Reconstruction(
         update_type=sent.title,
-        psnr=quality,
+        psnr=psnrs[site],
         picture=picture,
         leaks=leaks,
         site=site + 1,
-        baseline_psnr=floors[site],
-        psnr_by_site=tuple(qualities),
+        baseline_psnr=baselines[site],
+        psnr_by_site=tuple(psnrs),
     )
 
 
-def is_nearer(quality: float, known: float) -> bool:
-    """Whether a picture shows more of an original than ``known``, in dB, by more than chance."""
-    return quality > known and quality >= known + LEAK_MARGIN
+def is_nearer(psnr: float, baseline: float) -> bool:
+    """Whether a PSNR exceeds a baseline by ``LEAK_MARGIN`` dB."""
+    return psnr > baseline and psnr >= baseline + LEAK_MARGIN
 
 
-def attempt_notes(attempts: Sequence[Reconstruction], *, sites: int, few: bool) -> tuple[str, ...]:
-    """What the numbers say, and no more: of a ``few`` public pictures, that they are no floor."""
+def attempt_notes(
+    attempts: Sequence[Reconstruction], *, sites: int, few_public_pictures: bool
+) -> tuple[str, ...]:
+    """Return notes on what the reconstructions show and what they do not.
+
+    Args:
+        attempts: From the plain update, from the secure sum and from the private update.
+        sites: How many updates are in the sum.
+        few_public_pictures: Whether there are too few public pictures for a meaningful baseline.
+    """
     plain, summed, private = attempts
     notes = [f"{one.update_type}: {one.failure_reason}" for one in attempts if one.failure_reason]
     if summed.leaks:
@@ -114,10 +122,10 @@ def attempt_notes(attempts: Sequence[Reconstruction], *, sites: int, few: bool) 
         )
     elif summed.psnr is not None and summed.baseline_psnr is not None:
         failed = (
-            f"what was rebuilt from the sum of {sites} is no evidence, with nothing rebuilt from the plain "
-            "update"
+            f"what was reconstructed from the sum of {sites} is no evidence, with nothing "
+            "reconstructed from the plain update"
             if is_nearer(summed.psnr, summed.baseline_psnr)
-            else f"nothing was rebuilt from the sum of {sites} that is not known without it"
+            else f"nothing was reconstructed from the sum of {sites} that is not known without it"
         )
         notes.append(
             f"{failed} (at best {_compare(summed)}, and {LEAK_MARGIN:g} dB more would be a leak): this "
@@ -126,7 +134,7 @@ def attempt_notes(attempts: Sequence[Reconstruction], *, sites: int, few: bool) 
     if private.leaks:
         small = (
             "that says little, with so few public pictures"
-            if few
+            if few_public_pictures
             else "its noise is too small to hide a picture"
         )
         notes.append(

@@ -64,16 +64,15 @@ def run_leak(
     unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's
-    with noise are attacked.
+    """Reconstruct images from updates: from one site's gradient, a secure sum of five, and one with noise.
 
-    A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an
-    original, by 1 dB, than anything that is known without its update: the mean of all public pictures and of
-    each class, the nearest of up to 1,024 public pictures, the best picture of one color, and, as a blind
-    control, what the same attack rebuilt from updates in which that site has no part. The first site has a
-    part in all three, so that its control is rebuilt from the plain update of another. A protected update
-    leaks only where the plain one does, which shows that the attack works. An update with nothing in it, and
-    a net that cannot be trained privately, are said to be in their row.
+    Each of the five sites has one image. A picture that was reconstructed from the sum is compared with each
+    site's. It leaks where it is nearer to an original, by 1 dB, than anything that is known without its
+    update: the mean of all public pictures and of each class, the nearest of up to 1,024 public pictures, the
+    best picture of one color, and, as a control, what the same attack reconstructs from updates in which that
+    site has no part. The first site has a part in all three, so that its control is the plain update of
+    another site. A protected update leaks only where the plain one does, which shows that the attack works.
+    Where an update is zero, or the net cannot be trained privately, the row of that update says so.
 
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
@@ -86,7 +85,7 @@ def run_leak(
         steps: Of each reconstruction.
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
-        show: Whether the originals and what was rebuilt of them may be stored; else only numbers are.
+        show: Whether originals and reconstructions may be stored; otherwise only numbers are.
         unfinished: Where finished reconstructions, the state of the one at work and the private update are
             kept, so that the same call resumes after a kill; to be deleted once the record is written. What
             it holds is as private as the data.
@@ -97,7 +96,7 @@ def run_leak(
         RunFolderError: If ``unfinished`` holds reconstructions by another net, of other data or settings.
     """
     if not drawable(data.shape):
-        raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
+        raise DataError(f"{data!r}; expected more than {SITES} gray or RGB pictures to rebuild one")
     if len(data) <= SITES:
         raise DataError(
             f"{data.name} has {len(data)} picture{'s' * (len(data) != 1)}; expected at least {SITES + 1}, "
@@ -116,7 +115,7 @@ def run_leak(
     album = Album(folder, show)
     clock = time.perf_counter()
 
-    def tried(name: str, update: Tensor, tv_weights: Sequence[float]) -> list[Tensor]:
+    def reconstruct_each(name: str, update: Tensor, tv_weights: Sequence[float]) -> list[Tensor]:
         with interruption_of_reconstructions(kept):
             return [
                 reconstruct_or_read(
@@ -133,29 +132,33 @@ def run_leak(
                 for tv_weight in tv_weights
             ]
 
-    rebuilt = [
-        [] if one.update is None else tried(f"{number}", one.update, TV_WEIGHTS if number else TV_WEIGHTS[:1])
+    reconstructions = [
+        []
+        if one.update is None
+        else reconstruct_each(f"{number}", one.update, TV_WEIGHTS if number else TV_WEIGHTS[:1])
         for number, one in enumerate(sent)
     ]
-    # The first site has a part in all of these: what another's update gives is blind to it. The tries that
-    # only the protected updates get are made of it where one of those would be said to leak.
+    # The first site has a part in all three updates, so its control is reconstructed from another site's
+    # update. The further weights, which only the protected updates get, are run on the control too if one of
+    # those updates would otherwise count as a leak.
     control: list[Tensor] = []
     other = next((update for update in updates[1:] if update.any()), None)
-    if other is not None and any(rebuilt):
-        control = tried(CONTROL, other, TV_WEIGHTS[:1])
-        if any(is_nearer(psnr_between(image, x[0]), known[0]) for image in (*rebuilt[1], *rebuilt[2])):
-            control += tried(CONTROL, other, TV_WEIGHTS[1:])
+    if other is not None and any(reconstructions):
+        control = reconstruct_each(CONTROL, other, TV_WEIGHTS[:1])
+        protected = (*reconstructions[1], *reconstructions[2])
+        if any(is_nearer(psnr_between(image, x[0]), known[0]) for image in protected):
+            control += reconstruct_each(CONTROL, other, TV_WEIGHTS[1:])
     seconds = time.perf_counter() - clock
-    # The first and the last update are of the first site alone: what they give is blind to the others.
-    blind = [control, *[[*rebuilt[0], *rebuilt[2]]] * (SITES - 1)]
-    floors = tuple(
-        max([floor, *(psnr_between(image, original) for image in images)])
-        for floor, original, images in zip(known, x, blind, strict=True)
+    # The first and the last update are of the first site alone: for the other sites they are the controls.
+    controls = [control, *[[*reconstructions[0], *reconstructions[2]]] * (SITES - 1)]
+    baselines = tuple(
+        max([public_psnr, *(psnr_between(image, original) for image in images)])
+        for public_psnr, original, images in zip(known, x, controls, strict=True)
     )
     attempts: list[Reconstruction] = []
-    for number, (one, tries) in enumerate(zip(sent, rebuilt, strict=True)):
+    for number, (one, images) in enumerate(zip(sent, reconstructions, strict=True)):
         works = not number or attempts[0].leaks
-        attempts.append(best_attempt(number, one, tries, floors, album, works=works))
+        attempts.append(best_attempt(number, one, images, baselines, album, works=works))
     shown = attempts[0].site - 1
     original = x[shown]
     result = LeakResult(
@@ -170,7 +173,7 @@ def run_leak(
             original,
             "leak-nearest",
         ),
-        baseline_psnr_by_site=floors,
+        baseline_psnr_by_site=baselines,
         constant_image=album.baseline("the best picture of one color", public.constant(original), original),
     )
     found = LeakFindings(())
@@ -178,7 +181,7 @@ def run_leak(
         found = _measure(net, data, measured, candidates, seed, folder, show, unfinished, progress)
         seconds = time.perf_counter() - clock
         result = replace(result, measurements=found.measurements, pictures=found.pictures, seconds=seconds)
-    notes = attempt_notes(attempts, sites=SITES, few=public.is_few)
+    notes = attempt_notes(attempts, sites=SITES, few_public_pictures=public.is_few)
     return StepOutput(result, notes=(*notes, *public.notes, *found.notes, *album.notes), reproducible=False)
 
 
