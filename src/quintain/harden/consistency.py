@@ -1,4 +1,4 @@
-"""Consistency regularization: training under noise that wants the same prediction under every noise."""
+"""Consistency regularization: training under noise, with a penalty on predictions that differ."""
 
 import math
 from dataclasses import dataclass
@@ -97,9 +97,9 @@ class ConsistencyLoss:
             forward_logits(net, x + defense.sigma * rng.fold_in(copy).normal(x))
             for copy in range(defense.samples)
         ]
-        # log of the mean of probabilities, which are the logits of the mean prediction
+        # The log of the mean of the probabilities over noise: logits of the mean prediction.
         mean = torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0) - math.log(defense.samples)
-        accuracy = torch.stack([F.cross_entropy(one, y) for one in logits]).mean()
-        apart = torch.stack([divergence(mean, one).mean() for one in logits]).mean()
+        cross_entropy = torch.stack([F.cross_entropy(one, y) for one in logits]).mean()
+        divergence_from_mean = torch.stack([divergence(mean, one).mean() for one in logits]).mean()
         entropy = -(mean.exp() * mean).sum(1).mean()
-        return accuracy + defense.consistency * apart + defense.entropy * entropy
+        return cross_entropy + defense.consistency * divergence_from_mean + defense.entropy * entropy

@@ -1,4 +1,4 @@
-"""Which objects, modules and files the hash of a model looks into, and which it knows by their names."""
+"""Which objects, modules and files enter the hash of a model by their contents, and which by name alone."""
 
 import sys
 import sysconfig
@@ -11,29 +11,31 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-READ = (Namespace, SimpleNamespace, itemgetter, attrgetter, methodcaller)
-"""Types of the standard library whose objects are read; of others (locks, files), the type counts."""
+READ_TYPES = (Namespace, SimpleNamespace, itemgetter, attrgetter, methodcaller)
+"""Types of the standard library whose objects are hashed by their attributes; of others (locks, files), only
+the type is hashed.
+"""
 
 GENERATORS = (Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator, torch.Generator)
 """Sources of random numbers, whose states change with each use."""
 
-MACHINERY = ("torch._", "torch.fx", "torch.distributed", "torch.jit", "torch.autograd", "torch.cuda")
+RUNTIME_PACKAGES = ("torch._", "torch.fx", "torch.distributed", "torch.jit", "torch.autograd", "torch.cuda")
 """Packages of PyTorch whose objects say how a net runs, not what it computes."""
 
 
 def is_read(klass: type) -> bool:
-    """Tell whether the attributes of a class's objects are read."""
+    """Tell whether the objects of a class are hashed by their attributes."""
     if issubclass(klass, GENERATORS):
         return False
-    if issubclass(klass, READ) or not is_library(klass.__module__):
+    if issubclass(klass, READ_TYPES) or not is_library(klass.__module__):
         return True
     from_arrays = klass.__module__.partition(".")[0] in ("torch", "numpy")
-    return klass is torch.ScriptObject or (from_arrays and not klass.__module__.startswith(MACHINERY))
+    return klass is torch.ScriptObject or (from_arrays and not klass.__module__.startswith(RUNTIME_PACKAGES))
 
 
 @cache
 def is_library(module: str | None) -> bool:
-    """Tell whether a module is PyTorch's, NumPy's or the standard library's, whose names tell the program."""
+    """Tell whether a module is of PyTorch, NumPy or the standard library, whose code is hashed by name."""
     top = (module or "").partition(".")[0]
     if top in ("torch", "numpy", "builtins"):
         return True

@@ -13,8 +13,8 @@ class CountEvidence:
     """``hits`` of ``trials`` examples, each judged wrongly with probability at most ``alpha``.
 
     Args:
-        hits: Examples that are proved (lower side) or still stand (upper side).
-        trials: Examples looked at, drawn from the population.
+        hits: Examples that are correct, and certified (lower side) or unbroken (upper side).
+        trials: Examples tested, drawn from the population.
         alpha: Chance that one example's verdict is false; 0 for proofs and witnesses.
     """
 
@@ -33,8 +33,9 @@ class CountEvidence:
             raise SettingError(f"alpha = {self.alpha}; expected the chance of a false verdict, in [0, 1)")
 
     def on_sample(self, side: Side, confidence: float) -> float:
-        """The fraction of these very examples, once as many false verdicts as chance allows are taken
-        back.
+        """Return a bound on the fraction of these examples.
+
+        As many of their verdicts count as false as chance allows at this confidence.
         """
         false = _quantile(self.trials, self.alpha, confidence)
         return (
@@ -42,9 +43,9 @@ class CountEvidence:
         ) / self.trials
 
     def on_population(self, side: Side, confidence: float) -> float:
-        """Return the Clopper-Pearson interval of the fraction in the population.
+        """Return one side of the Clopper-Pearson interval of the fraction in the population.
 
-        The error is split evenly with that of the verdicts where there is one.
+        If verdicts can be false, half of the error probability is spent on them.
         """
         level = confidence if self.alpha == 0 else (1 + confidence) / 2
         hits = round(self.on_sample(side, level) * self.trials)
@@ -54,10 +55,10 @@ class CountEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceLevels:
-    """A statistical bound worked out at several confidences, highest last.
+    """A statistical bound computed at several confidences, highest last.
 
     Args:
-        confidences: Rising.
+        confidences: In ascending order, each in (0, 1).
         values: The bound at each.
     """
 
@@ -76,7 +77,7 @@ class ConfidenceLevels:
             )
 
     def at(self, confidence: float, otherwise: float) -> float:
-        """The value at the lowest stored confidence that is high enough, or ``otherwise``."""
+        """The value at the lowest stored confidence of at least ``confidence``, or ``otherwise``."""
         return next(
             (
                 value

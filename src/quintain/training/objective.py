@@ -22,9 +22,9 @@ class StepContext:
         epoch: Number of the epoch, from 0.
         total_epochs: Number of epochs of the run.
         seed: Of this step alone.
-        ids: Rows of the batch in the data set, shape (B,); under several processes of this one's shard.
-        batch_size: Examples of the whole batch; as many as ``ids`` if not given.
-        shard: Which of them are this process' own.
+        ids: Rows in the data set of the examples in this process' shard of the batch, shape (B,).
+        batch_size: Number of examples in the whole batch; as many as ``ids`` if not given.
+        shard: Which examples of the batch are in this process' shard.
     """
 
     step: int
@@ -38,7 +38,7 @@ class StepContext:
 
     @staticmethod
     def at(step: int, total_steps: int, *, ids: Tensor, seed: int = 0) -> "StepContext":
-        """Return the place of a step in a training loop of one's own.
+        """Return the context of a step in a training loop of one's own, of one epoch.
 
         Args:
             step: Number of the step, from 0.
@@ -56,7 +56,7 @@ class StepContext:
         return self.step / self.total_steps
 
     def rows_of_batch(self, values: Tensor) -> Tensor:
-        """Return this process' rows of what was made for the whole batch (``batch_size``, ...)."""
+        """Return this process' rows of values of the whole batch (``batch_size``, ...)."""
         return values[self.shard.rows(len(values))]
 
     def average(self, tensors: Sequence[Tensor]) -> None:

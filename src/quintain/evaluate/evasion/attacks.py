@@ -58,9 +58,9 @@ def run_attacks(
     Threats are tried from the smallest eps up; an example broken at one eps counts as broken at every larger
     eps and is not attacked again. Minimum-norm attacks run once, at the largest eps. An example with a NaN
     output is not queried again and counts as unbroken. Each adversarial example is then moved towards the
-    original by bisection, so that accuracy can be plotted at every eps. What the diagnostics
-    break that no attack broke counts as broken too, by ``diagnostics``, where it is inside the threat and
-    breaks the model twice.
+    original by bisection, so that accuracy can be plotted at every eps. An example that only
+    the diagnostics break counts as broken by ``diagnostics`` if the point is inside the threat and is
+    misclassified in a second forward pass too.
 
     Args:
         subject: The model.
@@ -69,8 +69,8 @@ def run_attacks(
         attacks: Attacks by name.
         seed: Seed of all random numbers.
         folder: Where pictures go, and with ``checkpoint_dir`` every adversarial example.
-        num_pictures: How many broken examples are kept as pictures.
-        batch_size: Examples at a time.
+        num_pictures: Most broken examples that are stored as pictures.
+        batch_size: Examples per batch.
         max_queries: Limit of queries for each example, attack and threat; none if not given. With a limit
             there is no bisection; the diagnostics have a small budget of their own (``PROBE_QUERIES``).
         target_class: The class that the attacks aim at; no example may be of that class.
@@ -99,7 +99,7 @@ def run_attacks(
     if target_class is not None and (data.labels == target_class).any():
         raise DataError(
             f"{int((data.labels == target_class).sum())} examples are of the target class {target_class}; "
-            "leave them out"
+            "expected none: leave them out"
         )
     sizes, first = tuple(sorted_by_size(threats)), workers.rank == 0
     job = AttackJob(
@@ -116,14 +116,16 @@ def run_attacks(
     correct, radii = predicted == data.labels, _certified_radii(certified, len(data))
     attackable = correct & ~((radii >= sizes[-1].eps) & (radii > 0))
     job = replace(job, probed=frozenset(probed_rows(attackable, seed, num_probed).tolist()))
-    known = {
+    fingerprint = {
         "quintain": __version__,
         "model": subject.file.model_hash,
         "data": data.hash,
         "certified": float(radii.sum()),
         "probed": num_probed,
     }
-    store = ChunkStore(checkpoint_dir, {**known, **job.fingerprint}) if checkpoint_dir is not None else None
+    store = (
+        ChunkStore(checkpoint_dir, {**fingerprint, **job.fingerprint}) if checkpoint_dir is not None else None
+    )
     own = run_shard(
         job,
         subject.model,
@@ -187,16 +189,16 @@ def run_attacks(
         target_class=target_class,
         stop_reason=result.stop_reason,
         max_queries=max_queries,
-        num_unattacked=int((correct & ~_attack_rows(job, result, merged, len(data))).sum()),
+        num_unattacked=int((correct & ~_fully_attacked(job, result, merged, len(data))).sum()),
     )
 
 
-def _attack_rows(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
-    """Return which examples every attack has met (N,)."""
+def _fully_attacked(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
+    """Return which examples (N,) every attack has run on, or had broken before it came to its turn."""
     done = np.zeros(count, bool)
     for number in result.finished_batches:
         done[number * job.batch_size : (number + 1) * job.batch_size] = True
-    # Of a batch that was cut off: those that the last attack has met at its last threat, or broken before.
+    # Of an unfinished batch: examples that the last attack has run on at its last threat, or broken before.
     if not job.attacks:
         return done
     name = list(job.attacks)[-1]

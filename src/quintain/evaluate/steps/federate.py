@@ -87,7 +87,7 @@ def run_federate(
 
     The sites' numbers of examples are their weights in the average, up to the largest weight by which no site
     stands out in a sum more than one of two equals; a note says where it cuts. They are public, as the record
-    shows them. The server's view of each round is attacked, and what the difference of two neighbouring sums
+    shows them. The server's view of each round is attacked, and what the difference of two neighboring sums
     tells of a site is measured and noted.
 
     Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all

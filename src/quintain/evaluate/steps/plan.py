@@ -1,4 +1,4 @@
-"""Plan private training: what a privacy target buys, without any training."""
+"""Plan private training: the noise and the number of steps for a privacy target, without any training."""
 
 import math
 from functools import partial
@@ -9,9 +9,10 @@ from quintain.evaluate.privacy_target import PrivacyTarget, delta_warnings, plan
 from quintain.evaluate.step import StepOutput
 from quintain.results.privacy_records import PlanResult
 
-STEPS = (0.25, 1, 4)
-BATCHES = (0.25, 0.5, 1, 2, 4)
-"""Axes of a plan's grids, as multiples of the target's steps and batch size."""
+STEP_MULTIPLES = (0.25, 1, 4)
+"""Columns of a plan's grids, as multiples of the target's number of steps."""
+BATCH_MULTIPLES = (0.25, 0.5, 1, 2, 4)
+"""Rows of a plan's grids, as multiples of the target's batch size."""
 
 
 def run_plan(
@@ -38,10 +39,10 @@ def run_plan(
         )
     plan = target.plan(records, noise=noise_multiplier)
     sigma, sample_rate = plan.noise_multiplier, plan.sample_rate(records)
-    multiples = {max(1, min(records, round(target.batch_size * by))) for by in BATCHES}
+    multiples = {max(1, min(records, round(target.batch_size * factor))) for factor in BATCH_MULTIPLES}
     rows = tuple(sorted({*batch_sizes, target.batch_size} if batch_sizes else multiples))
-    columns = tuple(sorted({max(1, round(target.steps * by)) for by in STEPS}))
-    axes = partial(plan_grid, num_records=records, batch_sizes=rows, steps=columns, delta=target.delta)
+    columns = tuple(sorted({max(1, round(target.steps * factor)) for factor in STEP_MULTIPLES}))
+    grid = partial(plan_grid, num_records=records, batch_sizes=rows, steps=columns, delta=target.delta)
     result = PlanResult(
         plan=plan_record(plan, records),
         target_epsilon=target.epsilon,
@@ -51,8 +52,8 @@ def run_plan(
         ),
         batch_sizes=rows,
         step_counts=columns,
-        noise_grid=axes(epsilon=target.epsilon).noise_multiplier,
-        epsilon_grid=axes(noise_multiplier=sigma).epsilon,
+        noise_grid=grid(epsilon=target.epsilon).noise_multiplier,
+        epsilon_grid=grid(noise_multiplier=sigma).epsilon,
         warnings=delta_warnings(target.delta, records),
     )
     return StepOutput(result, notes=result.warnings)
