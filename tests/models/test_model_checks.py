@@ -212,7 +212,7 @@ def test_a_net_that_takes_inputs_in_0_to_1_alone_is_sound():
     level, message = findings(Program(picky))["inputs"]
     assert level == "ok"
     assert "right on 100% of 64 samples" in message
-    assert "not measured on inputs in [-1, 1], inputs in 0 .. 255, standardised inputs" in message
+    assert "not measured on inputs in [-1, 1], inputs in 0 .. 255, standardized inputs" in message
 
 
 def test_a_scale_that_a_net_takes_is_guessed_though_it_fails_on_others():

@@ -55,7 +55,7 @@ def require_steady(model: ClassifierLike, x: Tensor, *, sigma: float, seed: int)
     for module in modules:
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise ModelError(
-                f"{model.name} has a {type(module).__name__} that normalises by the "
+                f"{model.name} has a {type(module).__name__} that normalizes by the "
                 "statistics of each batch, so that noisy copies are not answered one by one; expected "
                 "running statistics in evaluation mode: call net.eval()"
             )

@@ -1,4 +1,4 @@
-"""The whole defence over a run folder: each step is a function from earlier results to a result."""
+"""The drill over a run folder: each step is a function from earlier results to a result."""
 
 from typing import TYPE_CHECKING
 

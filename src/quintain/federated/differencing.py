@@ -1,7 +1,7 @@
 """The differencing attack: the difference of two sums whose survivors differ by one site is its update.
 
 Over one model it would be the update itself, which is why a site's journal refuses a second cohort there.
-Over the different models of neighbouring rounds it is the update plus what the others' updates changed by in
+Over the different models of neighboring rounds it is the update plus what the others' updates changed by in
 between: exact where training hardly moves, a blur where it moves much. Secure sums do not hide that;
 differential privacy does, and so does a cohort that never changes.
 """

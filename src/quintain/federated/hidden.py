@@ -25,7 +25,7 @@ _LEAST_PLACE_BITS, _EMPTY = 17, np.uint16(2**16 - 1)
 """So many bits leave at most 15 for the rest of a word, which is never that."""
 _SPREAD = np.uint32(2654435769)
 """An odd number, 2^32 over the golden ratio: times it, words that are alike get places far apart (Knuth)."""
-_PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
+_PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbors, and repeated words
 
 
 def require_hidden(
@@ -38,7 +38,7 @@ def require_hidden(
     each of them alone and all but it on the first 4,096 words. If the masks are sound, each of these guesses
     less the true words is uniform over the integers mod 2^32, each word for itself. Four signs against that
     are counted and compared with their exact chance (Poisson's for repeats): words that come out right, bits
-    that are not fair, neighbouring bits that go together, and words that repeat.
+    that are not fair, neighboring bits that go together, and words that repeat.
 
     Args:
         view: The round.

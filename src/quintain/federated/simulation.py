@@ -119,7 +119,7 @@ def simulate(
 
     Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of
     survivors only; with another aggregation, that of it. What is left: a sum may tell of a site's data by
-    itself, and sums over different models may tell together. If one site is in only one of two neighbouring
+    itself, and sums over different models may tell together. If one site is in only one of two neighboring
     sums, these subtract to its update plus what the others' updates have changed by, which is little where
     the model moves little (full-batch descent at small steps: cosine above 0.99 to the true update;
     ``RoundReport.simulated.exposed`` measures it). With a ``minimum`` of all sites no two sums differ in

@@ -275,11 +275,11 @@ def _scales(x: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
     scales: dict[str, Callable[[Tensor], Tensor]] = {
         "inputs in [-1, 1]": lambda x: 2 * x - 1,
         "inputs in 0 .. 255": lambda x: 255 * x,
-        "standardised inputs": lambda x: (x - mean) / std,
+        "standardized inputs": lambda x: (x - mean) / std,
     }
     if x.shape[1] == 3 and x.ndim == 4:
-        centre, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
-        scales["inputs with ImageNet's mean and deviation"] = lambda x: (x - centre) / spread
+        center, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+        scales["inputs with ImageNet's mean and deviation"] = lambda x: (x - center) / spread
     return scales
 
 

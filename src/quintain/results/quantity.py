@@ -59,7 +59,7 @@ class Quantity:
         data_hash: Content hash of the examples.
         threat: Exact spec of what the adversary may change.
         delta: The delta of an (epsilon, delta) statement.
-        adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
+        adjacency: Which data sets count as neighbors: ``add/remove`` or ``replace``.
         privacy_unit: Whose privacy it is, such as ``image``.
         released: What the adversary sees, such as ``all iterates``.
         fpr: The false-positive rate of a ``membership_tpr``.
