@@ -45,7 +45,7 @@ class VerbCall(CallInputs):
 
     Args:
         verb: Name of the command.
-        out, require, undecided: What these options said.
+        out, require, undecided: The options of these names.
         resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command
             cannot resume.
         keeps_data_secret: Whether the record names the examples by a hash with a secret salt, since they are
@@ -65,7 +65,7 @@ class VerbCall(CallInputs):
 
         Args:
             verb: Name of the command.
-            options: What its options said, by name; each goes into the field of its name, if there is one.
+            options: The values of its options by name; those without a field of that name are left out.
         """
         names = {one.name for one in fields(cls)}
         given = {
@@ -87,14 +87,14 @@ class VerbCall(CallInputs):
 
     @cached_property
     def project(self) -> ProjectSettings:
-        """What the project states that the command is run in."""
+        """The settings of the project that the command is run in."""
         return find_project_settings(Path.cwd())
 
     @cached_property
     def requirements(self) -> tuple[Requirement, ...]:
-        """Return the requirements of the project and those of the command line, each once.
+        """The requirements of the project and of the command line, without duplicates.
 
-        They are read before any work is done.
+        Read them before any work is done, so that a wrong one is refused early.
         """
         own = (Requirement.state(text) for text in self.require)
         stated = tuple({one.text: one for one in (*self.project.require, *own)}.values())
@@ -103,7 +103,7 @@ class VerbCall(CallInputs):
 
     @property
     def undecided_rule(self) -> UndecidedRule:
-        """What an undecided requirement does to the exit code."""
+        """Whether an undecided requirement fails the run or warns."""
         return self.undecided or self.project.undecided or "fail"
 
     def announce_requirements(self) -> None:
@@ -133,29 +133,28 @@ class VerbCall(CallInputs):
     def run(self, work: "Callable[[], StepOutput]") -> int:
         """Do the work, judge its record by the requirements, store it, show it.
 
-        Once the record is stored, the state of an unfinished run is deleted, before an alarm is sounded too;
-        it stays where there is no record, and where the run stopped early.
+        Once the record is stored, the state of an unfinished run is deleted, even if an alarm follows. It is
+        kept if there is no record, or if the run stopped early.
 
         Returns:
             The exit code.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C or SIGTERM, with what is kept.
-            SoundnessError: If the record contradicts itself; it is stored and shown before.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM; its text says what is kept and how to resume.
+            SoundnessError: If the record contradicts itself; it has been stored and shown by then.
         """
         from quintain.dp.training.resume import delete_unfinished
         from quintain.results.gate import early_stops
 
-        # all are checked before any work
-        _, _, folder, _ = self.requirements, self.torch_device, self.folder, self.examples
+        folder = self._check_inputs()
         settings = current_settings()
         self.announce_requirements()
         self.print_device()
         try:
-            with self._folder_of_its_own(), mark_unfinished(folder, self.verb, self.resume_dir):
+            with self._locked_folder(), mark_unfinished(folder, self.verb, self.resume_dir):
                 record = self.decide(self._record(work))
                 self._store(record)
-                # A hash whose salt is destroyed cannot be compared: the dates of files tell others apart.
+                # A salted hash cannot be compared once its salt is deleted: dates of files are, instead.
                 save_settings(folder, settings, {} if self.keeps_data_secret else self.data_options)
                 if self.resume_dir and not list(early_stops([record.result])):
                     delete_unfinished(self.unfinished)
@@ -163,15 +162,20 @@ class VerbCall(CallInputs):
             raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
 
+    def _check_inputs(self) -> Path:
+        """Refuse wrong requirements, devices and examples before any work, and return the run folder."""
+        _, _, folder, _ = self.requirements, self.torch_device, self.folder, self.examples
+        return folder
+
     @contextmanager
-    def _folder_of_its_own(self) -> Iterator[None]:
+    def _locked_folder(self) -> Iterator[None]:
         """Make the run folder, and keep other processes out of it.
 
         Raises:
             RunFolderError: If another process works there, or has finished since the folder was chosen.
         """
         with writable_folder(self.folder, is_named=self.out is not None):
-            # Processes of one run share its folder: another of them may have begun there.
+            # Checked again under the lock, except where several processes of one run share its folder.
             if self.out is not None and world_size() == 1:
                 choose_folder(self.verb, self.out, self.resume_dir)
             yield
@@ -181,7 +185,7 @@ class VerbCall(CallInputs):
 
         Call it once all options are checked.
         """
-        _ = self.requirements, self.torch_device, self.folder, self.examples
+        self._check_inputs()
         self.announce()
         return self.run(work)
 
@@ -208,14 +212,14 @@ class VerbCall(CallInputs):
         return self._finish(judged, about)
 
     def decide(self, record: "Record") -> "Record":
-        """A record with the decision on each requirement, and the verdict on the run."""
+        """Return a record with the decision on each requirement, and the verdict on the run."""
         from quintain.results.gate import judge
 
         judged = judge(self.requirements, record.claims, [record.result], undecided=self.undecided_rule)
         return replace(record, **judged._asdict())
 
     def _finish(self, record: "Record", about: str) -> int:
-        """Show a whole record, sound its alarms, and return its exit code."""
+        """Show a finished record, raise its alarms, and return its exit code."""
         from quintain.evaluate.step import raise_if_unsound
 
         self._show(record, about)
@@ -230,7 +234,7 @@ class VerbCall(CallInputs):
             )
 
     def warn_of_undecided(self, verdict: RunVerdict) -> None:
-        """Say that something is undecided where the exit code does not."""
+        """Show a warning if something is undecided and the exit code is 0 all the same."""
         if verdict.is_warning:
             rule = "--undecided warn" if self.undecided else f"undecided = 'warn' in {self.project.path}"
             self.console.print(
@@ -259,10 +263,10 @@ class VerbCall(CallInputs):
             self._show(record, "partial")
 
     def raise_if_stopped(self, stop_reason: str) -> None:
-        """Say how a run of attacks that stopped early is resumed.
+        """Raise if a run of attacks stopped early.
 
         Raises:
-            ExecutionError: If it did.
+            ExecutionError: With the reason, and how to resume.
         """
         if stop_reason:
             raise ExecutionError(
@@ -295,12 +299,12 @@ class VerbCall(CallInputs):
             device=self.device_name,
         )
         missing = missing_class_notes(self.whole_split, self.sampled, by_number=self.keeps_data_secret)
-        # what is attacked by its own training examples is right on them on purpose
+        # Commands that keep their data secret attack the training examples on purpose: no note there.
         seen = (TRAIN_NOTE,) if self.split == "train" and not self.keeps_data_secret else ()
         return replace(record, notes=(*record.notes, *missing, *seen))
 
     def _data_hash(self) -> str:
-        """The hash of the examples, as the record may have it."""
+        """The hash of the examples; a salted one where the record must not name the data."""
         if not self.keeps_data_secret:
             return self.examples.hash
         from quintain.evaluate.privacy_target import ProtectedRecords
@@ -311,7 +315,7 @@ class VerbCall(CallInputs):
         _save(record, self.folder)
 
     def _show(self, record: "Record", about: str) -> None:
-        """Show a record, what was not decided on it, and where it is stored."""
+        """Show a record, the requirements that it cannot decide, and where it is stored."""
         from quintain.cli.screen import show_record, show_weights
 
         show_record(self.console, record)

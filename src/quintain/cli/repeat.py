@@ -1,4 +1,4 @@
-"""A run folder that holds its result answers again: the same command shows what is stored, without work."""
+"""Show the stored result where a command names the run folder of a finished run, instead of running again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +12,18 @@ from quintain.results.run_layout import RESULT_FILE, RUN_SETTINGS_FILE, UNFINISH
 
 
 def repeat_finished(call: VerbCall) -> int | None:
-    """Show the stored result of a finished run of the command, and decide the requirements anew.
+    """Show the stored result of a finished run of the command, judged by the current requirements.
 
     Args:
         call: The call of the command that runs.
 
     Returns:
-        The exit code; None where there is nothing to repeat.
+        The exit code; None if the run folder holds no finished run.
 
     Raises:
         RunFolderError: If the folder holds the result of a run of other settings, of another model, or of
             other data; the difference is named.
-        SettingError: If something is required at a size that the run has not measured.
+        SettingError: If a requirement is about a threat that the run has not measured.
     """
     out = call.out
     if out is None or not all((out / name).is_file() for name in (RESULT_FILE, RUN_SETTINGS_FILE)):
@@ -48,32 +48,34 @@ def repeat_finished(call: VerbCall) -> int | None:
 
 
 def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: Path | None, out: Path) -> None:
-    """Raise if the model, loaded as before, is another: a factory may read a file of weights of its own.
+    """Raise if the model, loaded anew, has another hash than in the run.
+
+    That shows changes that no option names, such as those of a file of weights that a factory reads.
 
     Raises:
-        RunFolderError: If it is.
+        RunFolderError: If the hashes differ.
     """
     from quintain.models import load_classifier
 
     arguments = {name: value for name, value in loaded.items() if isinstance(value, int)}
-    now = load_classifier(model, weights, **arguments).hash
-    if now != loaded.get("hash"):
+    current_hash = load_classifier(model, weights, **arguments).hash
+    if current_hash != loaded.get("hash"):
         raise RunFolderError(
-            f"{out} holds the result of another model: --model {model} has the hash {str(now)[:12]}..., and "
-            f"then had {str(loaded.get('hash'))[:12]}...: something that its file loads has changed; use "
-            "another --out"
+            f"{out} holds the result of another model: --model {model} has the hash "
+            f"{str(current_hash)[:12]}..., and then had {str(loaded.get('hash'))[:12]}...: "
+            "something that its file loads has changed; use another --out"
         )
 
 
-def _refuse_other_data(call: VerbCall, digest: str, out: Path) -> None:
-    """Raise if the examples, read as before, have another hash than the record has.
+def _refuse_other_data(call: VerbCall, recorded_hash: str, out: Path) -> None:
+    """Raise if the examples, read anew, have another hash than in the record.
 
     Raises:
-        RunFolderError: If they have.
+        RunFolderError: If the hashes differ.
     """
-    now = call.examples.hash
-    if now != digest:
+    current_hash = call.examples.hash
+    if current_hash != recorded_hash:
         raise RunFolderError(
-            f"{out} holds the result of other data: --data {call.data} has the hash {now[:12]}..., and then "
-            f"had {digest[:12]}...; use another --out"
+            f"{out} holds the result of other data: --data {call.data} has the hash {current_hash[:12]}..., "
+            f"and then had {recorded_hash[:12]}...; use another --out"
         )

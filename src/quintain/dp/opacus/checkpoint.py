@@ -1,4 +1,7 @@
-"""Weights, optimizer, schedulers and what was spent, in one file that runs no code when it is read."""
+"""Checkpoints of private training: weights, optimizer, schedulers and the privacy ledger in one file.
+
+Reading one runs no code.
+"""
 
 import io
 import os
@@ -21,7 +24,7 @@ STATE_KEYS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_s
 
 
 class Stateful(Protocol):
-    """Something with a state."""
+    """An object with a state, as PyTorch's optimizers and schedulers have one."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -31,12 +34,12 @@ class Stateful(Protocol):
 def save(
     path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *components: Stateful | None
 ) -> None:
-    """Write a file that is whole or absent, and readable by its owner alone.
+    """Write a checkpoint atomically, readable by its owner alone.
 
     Args:
-        path: Where.
-        content: Weights, and what else is to be kept.
-        ledger: What was spent.
+        path: The file.
+        content: The weights under ``WEIGHTS_KEY``, and anything else that is to be stored.
+        ledger: The private steps so far.
         components: Optimizer and schedulers, in the order of ``STATE_KEYS``; None where there is none.
     """
     states = {
@@ -50,17 +53,16 @@ def save(
 
 
 def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any = None) -> dict[str, Any]:
-    """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
+    """Read what ``save`` wrote: tensors, numbers, texts and containers of these, never code.
 
     Raises:
-        PrivacyError: If it holds anything else, has no weights, does not say what was spent, holds weights
-            that were saved at another moment, or has the state of an optimizer where there is none, or the
-            other way round.
+        PrivacyError: If it holds anything else, has no weights or no ledger, if weights and ledger were not
+            saved together, or if just one of the file and the caller has an optimizer.
     """
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
         content = torch.load(packed, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch has many classes for what is no file of its own
+    except Exception as error:  # torch.load raises many classes for a file that is not a checkpoint
         raise PrivacyError(
             f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote"
         ) from error
@@ -87,7 +89,10 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
 
 
 def restore(content: dict[str, Any], ledger: Ledger, *components: Stateful | None) -> dict[str, Any]:
-    """Hand each part its state; gives what else there is."""
+    """Load each state of ``content`` into its component, and the ledger; return the rest of ``content``.
+
+    The states are removed from ``content`` itself.
+    """
     content.pop(WEIGHTS_DIGEST_KEY, None)
     ledger.load_state_dict(content[LEDGER_KEY])
     states = {name: content.pop(name) for name in STATE_KEYS if name in content}
@@ -98,7 +103,7 @@ def restore(content: dict[str, Any], ledger: Ledger, *components: Stateful | Non
 
 
 def _weights_digest(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
-    """Which weights a ledger was saved with, sealed."""
+    """Return digests of the weights and of the ledger that they were saved with, under a checksum."""
     return add_checksum(
         {
             "weights": digest(content[WEIGHTS_KEY].values()),

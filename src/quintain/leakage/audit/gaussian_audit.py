@@ -1,9 +1,9 @@
 r"""A tight audit with one training run, for canaries whose scores are independent and Gaussian.
 
-``audit_one_run`` holds however the canaries' scores depend on each other, and pays for that: a mechanism may
-tell all coins with small probability, and each keeps to its epsilon. Where the score of a canary depends on
-its own coin and on noise of its own alone, such as in a coordinate that no other record moves, that cannot
-happen, and as many correct guesses show much more.
+``audit_one_run`` holds however the canaries' scores depend on each other, so it must allow for mechanisms
+that reveal all coins at once with a small probability. If the score of each canary depends on its own coin
+and on independent noise alone, such as in a coordinate that no other record moves, that cannot happen, and
+the same number of correct guesses proves a larger epsilon.
 """
 
 import math
@@ -30,7 +30,7 @@ ASSUMPTIONS = (
     "the scores of different canaries are independent, given the coins",
     "the trade-off between false positives and false negatives of each canary is a Gaussian's",
 )
-"""What neither the scores nor the coins can prove."""
+"""What the bound rests on besides fair coins; the scores cannot prove it."""
 
 _MAX_EPSILON = 1024.0
 
@@ -41,7 +41,7 @@ class GaussianAudit(OneRunAudit):
 
     Args:
         bound, max_auditable_epsilon, canaries, confidence, guesses, correct: As in ``OneRunAudit``.
-        weighted: The right guesses, of which those among the surest half count three times.
+        weighted: The number of right guesses, where those among the surest half count three times.
         mu: The lower bound on the distance of the two Gaussians, in standard deviations.
     """
 
@@ -82,14 +82,14 @@ def audit_gaussian(
         scores: One for each canary (m,), all computed in the same way; larger means more likely included.
         included: Whether each canary was included (m,) bool, in the order in which canaries were made.
         delta: The delta of the epsilon.
-        confidence: One-sided.
-        seed: Breaks ties, by noise that is independent of inclusion.
+        confidence: One-sided confidence of the bound.
+        seed: Of the order of canaries with equal scores, which does not depend on inclusion.
         quantity: What is bounded; add/remove adjacency of one record if not given.
 
-    Guarantee: under ``ASSUMPTIONS`` and for fair and independent coins, it exceeds the true epsilon with
-    probability at most ``1 - confidence``. Without them it can: randomized response of epsilon 2 is as often
-    right as a Gaussian mechanism of epsilon 12. It is no side of a bracket for that reason; ``audit_one_run``
-    is.
+    Guarantee: under ``ASSUMPTIONS`` and for fair and independent coins, the bound exceeds the true epsilon
+    with probability at most ``1 - confidence``. Without ``ASSUMPTIONS`` it may exceed it: guesses about
+    randomized response of epsilon 2 are right as often as those about a Gaussian mechanism of epsilon 12. So
+    it is not used as a side of a bracket; the bound of ``audit_one_run`` is.
 
     Raises:
         DataError: For what ``check_canaries`` refuses.
@@ -100,16 +100,18 @@ def audit_gaussian(
     """
     check_confidence(confidence)
     if not 0 < delta < 1:
-        raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
+        raise SettingError(
+            f"delta = {delta}; expected a number in (0, 1), far below 1 / canaries, such as 1e-5"
+        )
     values, coins = check_canaries(scores, included)
     right = correct_guesses(values, coins, seed=seed)
     canaries, weighted = len(coins), weighted_correct(right)
 
-    def shown(value: int, level: float) -> float:
+    def epsilon_at(value: int, level: float) -> float:
         return gaussian_dp_epsilon(mu_lower_bound(canaries, value, level), delta)
 
     bound = epsilon_bound(
-        lambda level: shown(weighted, level),
+        lambda level: epsilon_at(weighted, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"independent Gaussian scores, {canaries} canaries",
@@ -117,7 +119,7 @@ def audit_gaussian(
     )
     return GaussianAudit(
         bound=bound,
-        max_auditable_epsilon=shown(largest_weighted_correct(canaries), confidence),
+        max_auditable_epsilon=epsilon_at(largest_weighted_correct(canaries), confidence),
         canaries=canaries,
         confidence=confidence,
         guesses=canaries,
@@ -128,10 +130,10 @@ def audit_gaussian(
 
 
 def gaussian_dp_epsilon(mu: float, delta: float) -> float:
-    """Return the epsilon of mu-GDP at a delta, rounded down by at most 1e-9; 0 where mu needs none."""
+    """Return the smallest epsilon >= 0 of mu-GDP at a delta, rounded down by at most 1e-9."""
     if mu <= 0 or gaussian_delta(mu, 0.0) <= delta:
         return 0.0
-    # Bisection for the largest epsilon at which delta is not enough, which errs downwards.
+    # Bisection for the largest epsilon whose delta is above the given one; the lower end errs downwards.
     refuted, not_refuted = 0.0, _MAX_EPSILON
     while not_refuted - refuted > 1e-9:
         middle = (refuted + not_refuted) / 2
@@ -143,7 +145,10 @@ def gaussian_dp_epsilon(mu: float, delta: float) -> float:
 
 
 def gaussian_delta(mu: float, epsilon: float) -> float:
-    """Return the delta of mu-GDP at an epsilon, as a difference of two logarithms' exponentials."""
+    r"""Return the delta of mu-GDP at an epsilon: a difference of two terms, computed from their logarithms.
+
+    .. math:: \delta = \Phi(\mu / 2 - \varepsilon / \mu) - e^\varepsilon \Phi(-\mu / 2 - \varepsilon / \mu)
+    """
     first = float(log_ndtr(mu / 2 - epsilon / mu))
     second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
     return math.exp(first) * -math.expm1(min(0.0, second - first))

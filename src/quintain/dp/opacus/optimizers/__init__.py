@@ -29,7 +29,16 @@ __getattr__ = refusing(__name__)
 def get_optimizer_class(
     clipping: str, distributed: bool, grad_sample_mode: str | None = None
 ) -> type[DPOptimizer]:
-    """The class of optimizers that clip in a way."""
+    """Return the optimizer class for a kind of clipping, as Opacus' function of this name does.
+
+    Args:
+        clipping: ``flat``, ``per_layer`` or ``adaptive``.
+        distributed: Whether several processes train.
+        grad_sample_mode: One of Opacus' modes, which is checked and changes nothing.
+
+    Raises:
+        SettingError: For another clipping or mode, or adaptive clipping in several processes.
+    """
     if grad_sample_mode is not None:
         check_mode(grad_sample_mode)
     if clipping not in ("flat", "per_layer", "adaptive"):
