@@ -81,10 +81,19 @@ class Bisection:
         """How many examples are open at some size."""
         return int((self._first <= self._last).sum())
 
+    @property
+    def num_free(self) -> int:
+        """How many of these are not being tried."""
+        return int(self._is_free.sum())
+
+    @property
+    def _is_free(self) -> np.ndarray:
+        is_free: np.ndarray = (self._first <= self._last) & ~self._is_tried
+        return is_free
+
     def next_try(self, count: int) -> Try | None:
         """Return at most so many examples to be tried next, but none that is now; None if there is none."""
-        is_free = (self._first <= self._last) & ~self._is_tried
-        middle = np.where(is_free, (self._first + self._last + self._hopeful) // 2, len(self._eps))
+        middle = np.where(self._is_free, (self._first + self._last + self._hopeful) // 2, len(self._eps))
         size_index = int(middle.min(initial=len(self._eps)))
         if size_index == len(self._eps):
             return None

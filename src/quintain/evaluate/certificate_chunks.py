@@ -151,7 +151,7 @@ def certify_in_chunks(
             keep(chunk)
 
     def finish(rows: np.ndarray, answer: CertifierAnswer) -> None:
-        keep(_chunk(rows, answer.outcome, answer.seconds))
+        keep(_chunk(rows, answer.outcome, answer.work_seconds))
         advance(len(rows))
 
     def seconds_left() -> float:

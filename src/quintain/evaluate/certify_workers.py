@@ -1,5 +1,6 @@
 """Certify in several processes at once, since what takes long gains nothing from more threads."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -95,10 +96,11 @@ class _Traced:
 
 
 class CertifierAnswer(NamedTuple):
-    """What a certifier says of some examples, and how many seconds of work that was."""
+    """What a certifier says of some examples, and how many seconds that took, and by ``work_clock``."""
 
     outcome: CertificateOutcome
     seconds: float
+    work_seconds: float
 
 
 class CertifyWorkers:
@@ -107,8 +109,8 @@ class CertifyWorkers:
     They are started where there is work for ``LEAST_SECONDS`` or more, and only for certifiers of the model
     itself that take long, and for nets on the CPU of which it is known how they are built. Each of them
     builds the net, gets the weights, and does nothing unless its net has the hash of this one. It certifies
-    what this process would, since every example is certified by itself. From their start until the ``with``
-    block ends this process computes on one thread, too.
+    what this process would, since every example is certified by itself. Where they could be of use this
+    process computes on one thread, too, until the ``with`` block ends.
 
     Args:
         subjects: The models.
@@ -119,7 +121,7 @@ class CertifyWorkers:
         self._subjects = {one.name: one for one in subjects if _can_be_built(one)}
         self._others = processes - 1 if world_size() == 1 else 0
         self._pool: WorkerPool[_Job, _Reply | None] | None = None
-        self._stack = ExitStack()
+        self._stack, self._on_one_thread = ExitStack(), False
 
     def __enter__(self) -> "CertifyWorkers":
         return self
@@ -145,10 +147,13 @@ class CertifyWorkers:
         facts = getattr(certifier, "cost", "cheap"), getattr(certifier, "subject", "model")
         if not self._others or facts != ("expensive", "model") or subject.name not in self._subjects:
             return False
-        if self._pool is None and seconds >= LEAST_SECONDS and can_be_pickled(certifier):
-            copies = {name: _NetCopy.of(one) for name, one in self._subjects.items()}
+        if not self._on_one_thread:
+            # another thread would gain nothing, and on a busy machine cost as much again
+            self._on_one_thread = True
             self._stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
+        if self._pool is None and seconds >= LEAST_SECONDS and can_be_pickled(certifier):
+            copies = {name: _NetCopy.of(one) for name, one in self._subjects.items()}
             self._pool = self._stack.enter_context(
                 WorkerPool(_Worker(copies), self._others, partial(torch.set_num_threads, 1))
             )
@@ -300,9 +305,10 @@ class _Reply(NamedTuple):
 
     fields: dict[str, Any]
     seconds: float
+    work_seconds: float
 
     @classmethod
-    def of(cls, outcome: CertificateOutcome, seconds: float) -> "_Reply":
+    def of(cls, outcome: CertificateOutcome, seconds: float, work_seconds: float) -> "_Reply":
         """Return that of an outcome."""
         values = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
         return cls(
@@ -311,6 +317,7 @@ class _Reply(NamedTuple):
                 for name, value in values.items()
             },
             seconds,
+            work_seconds,
         )
 
     def answer(self) -> CertifierAnswer:
@@ -319,7 +326,7 @@ class _Reply(NamedTuple):
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in self.fields.items()
         }
-        return CertifierAnswer(CertificateOutcome(**values), self.seconds)
+        return CertifierAnswer(CertificateOutcome(**values), self.seconds, self.work_seconds)
 
 
 @dataclass(slots=True)
@@ -344,7 +351,7 @@ class _Worker:
         if model is None:
             return None
         clock = work_clock(model)
-        started = clock()
+        started, began = time.monotonic(), clock()
         try:
             if key not in self.traced:
                 self.traced = {key: tracing(job.task.certifier, model)}
@@ -354,7 +361,7 @@ class _Worker:
             if not is_out_of_memory(error):
                 raise
             return None
-        return _Reply.of(outcome, clock() - started)
+        return _Reply.of(outcome, time.monotonic() - started, clock() - began)
 
 
 @contextmanager

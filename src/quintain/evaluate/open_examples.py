@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.crown import expected_seconds
-from quintain.certify.outcome import Certifier, tracing
+from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
@@ -38,6 +38,9 @@ COUNTEREXAMPLES = "counterexamples"
 
 CHUNK, CHUNK_SECONDS = 32, 2.0
 """Most examples in one call of the certifier, and about how many seconds a call may take."""
+
+LAST_CHUNK = 8
+"""Examples in the last calls where several processes share them, so that none waits long for another one."""
 
 
 def too_long(subject: EvaluatedModel, data: Dataset, threat: Threat, seconds: float) -> str:
@@ -124,9 +127,13 @@ def certify_open(
     certify = tracing(certifier, subject.model)
     # one example of a search may take much longer than the one before
     most = 1 if hasattr(certifier, "seconds") else CHUNK
+    together = CertifyWorkers([subject], processes) if workers is None else workers
 
     def next_try(waiting: int) -> Try | None:
-        one = state.next_try(count)
+        size = count
+        if together.processes > 1:
+            size = min(count, max(LAST_CHUNK, state.num_free // together.processes))
+        one = state.next_try(size)
         if one is None or clock() - started + pace * len(one.rows) * (1 + waiting) > seconds:
             return None
         state.begin(one)
@@ -141,17 +148,20 @@ def certify_open(
     def here(one: Try) -> None:
         before = clock()
         outcome = task(one).run(subject.model, certify, *examples(one))
-        finish(one, CertifierAnswer(outcome, clock() - before))
+        record(one, outcome, clock() - before)
 
     def finish(one: Try, answer: CertifierAnswer) -> None:
+        record(one, answer.outcome, answer.seconds)
+
+    def record(one: Try, outcome: CertificateOutcome, spent: float) -> None:
         nonlocal tries, count, pace, assumptions
-        pace, assumptions = answer.seconds / len(one.rows), answer.outcome.assumptions
+        pace, assumptions = spent / len(one.rows), outcome.assumptions
         tries += 1
         count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
         x, y = examples(one)
         with plain_products(subject.model.device), torch.no_grad():
             clean = -margin(subject.model(x).double(), y)
-        advance(state.record(one, answer.outcome, clean))
+        advance(state.record(one, outcome, clean))
 
     def seconds_left() -> float:
         # the first try says little: what is computed once for all is a part of it
@@ -161,13 +171,13 @@ def certify_open(
         bar = progress.bar(f"certify {subject.name} by {method}", state.num_open)
         advance = stack.enter_context(bar)
         if workers is None:
-            workers = stack.enter_context(CertifyWorkers([subject], processes))
+            stack.enter_context(together)
         share_out(
             next_try,
             here,
             finish,
             seconds_left=seconds_left,
-            sharing=Sharing(workers, subject, certifier, task, examples),
+            sharing=Sharing(together, subject, certifier, task, examples),
         )
     found = Certification(
         state.examples,
