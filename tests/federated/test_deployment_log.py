@@ -9,7 +9,7 @@ from quintain.federated import ClientNoise, FederatedConfig, SitePrivacy
 from quintain.federated.deployment import site_log as deployment_log
 from quintain.federated.deployment.site_log import LoggedClient, site_log
 from quintain.federated.remarks import clip_remark
-from quintain.federated.round_messages import pack_cancel, pack_who
+from quintain.federated.round_messages import pack_cancel, pack_challenge
 from tests.federated.deployed import Asked
 from tests.federated.settings import SHORT, Party, is_ready
 
@@ -72,7 +72,7 @@ def test_a_clip_near_the_updates_and_one_that_noise_decides_are_not_remarked_on(
 def test_messages_around_a_sum_are_told_by_what_they_are(tmp_path):
     with site_log(tmp_path) as log:
         client = LoggedClient(Party().clients[0], log)
-        assert client.handle(pack_who(bytes(16)))
+        assert client.handle(pack_challenge(bytes(16)))
         assert client.handle(pack_cancel(bytes(16))) == b""
     who, cancel = lines_of(tmp_path)
     assert "asked for its name" in who

@@ -1,12 +1,12 @@
 """The client: the program at a site. It holds the data, the identity and the journal, and talks in bytes.
 
-======  ==================================================================================================
-TRAIN   checks the whole task against its own plan, trains, keeps the encoded update, replies READY, and
-        with it to the first message of the sum where that follows from the task
-CANCEL  drops the secrets of the round, keeps the update until the model moves
-WHO     signs the number in it together with its name, so that a server finds the way to this site
-others  belong to the sum: its half of the aggregation replies
-======  ==================================================================================================
+=========  ===============================================================================================
+TRAIN      checks the whole task against its own plan, trains, keeps the encoded update, replies READY, and
+           with it to the first message of the sum where that follows from the task
+CANCEL     drops the secrets of the round, keeps the update until the model moves
+CHALLENGE  signs the number in it together with its name, so that a server finds this site's node
+others     belong to the sum: its half of the aggregation replies
+=========  ===============================================================================================
 
 A client makes the terms of a round itself, from its own plan, the offered id and counter, and the digest of
 the model that it received; it refuses an offer by the name of the first term that differs. What it refuses it
@@ -24,6 +24,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits
 from quintain.federated.aggregation import Participant
+from quintain.federated.authentication import answer_challenge
 from quintain.federated.client_config import ClientConfig
 from quintain.federated.kept_update import Kept, load_update, save_update, update_terms
 from quintain.federated.local import Update, local_update, trainable
@@ -31,7 +32,6 @@ from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.noise_claims import NoiseClaims
 from quintain.federated.noted_ledger import note_round, noted_ledger, require_noted
-from quintain.federated.presence import say_who
 from quintain.federated.remarks import LATE, clip_remark
 from quintain.federated.round_messages import (
     READY,
@@ -158,8 +158,8 @@ class Client:
         kind, round_id = open_header(message)
         if kind is RoundMessage.TRAIN:
             return READY + self._join(RoundTask.parse(message))
-        if kind is RoundMessage.WHO:
-            return say_who(self._identity, round_id)
+        if kind is RoundMessage.CHALLENGE:
+            return answer_challenge(self._identity, round_id)
         if self._round_id == round_id:
             self._participant = None
         return b""

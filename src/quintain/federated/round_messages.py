@@ -1,4 +1,4 @@
-"""The messages around a sum: the task of a round that a server broadcasts, its end, and who is there.
+"""The messages around a sum: the task of a round that a server broadcasts, its end, and challenges.
 
 Fixed layouts with length checks, all else is a ``ProtocolError``. The server signs nothing: what counts in a
 task is compared with the client's own plan, and what follows it is bound to these terms by the sum's own
@@ -29,11 +29,11 @@ MAX_NUMBER = 2**63
 
 
 class RoundMessage(IntEnum):
-    """What a server says outside of the sum."""
+    """The kinds of messages from a server outside of the sum."""
 
     TRAIN = 0
     CANCEL = 1
-    WHO = 2
+    CHALLENGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,9 @@ def pack_cancel(round_id: bytes) -> bytes:
     return _HEADER.pack(MAGIC, RoundMessage.CANCEL, round_id)
 
 
-def pack_who(number: bytes) -> bytes:
-    """Write the question who a client is, with the number (16 bytes) that it is to sign (``presence``)."""
-    return _HEADER.pack(MAGIC, RoundMessage.WHO, number)
+def pack_challenge(number: bytes) -> bytes:
+    """Write a challenge: a random number (16 bytes) that a client is to sign (``authentication``)."""
+    return _HEADER.pack(MAGIC, RoundMessage.CHALLENGE, number)
 
 
 def is_round_message(message: bytes) -> bool:
@@ -144,7 +144,7 @@ def is_round_message(message: bytes) -> bool:
 
 
 def open_header(message: bytes) -> tuple[RoundMessage, bytes]:
-    """Return what a message is, and the id of its round, or the number to sign.
+    """Return the kind of a message, and the id of its round, or the number to sign.
 
     Raises:
         ProtocolError: If it is none of these.

@@ -24,7 +24,7 @@ TASK = "task"
 _KINDS = {
     RoundMessage.TRAIN: TASK,
     RoundMessage.CANCEL: "abandoned by the server",
-    RoundMessage.WHO: "asked for its name",
+    RoundMessage.CHALLENGE: "asked for its name",
 }
 _STAGES = {
     MessageType.KEYS: "keys",

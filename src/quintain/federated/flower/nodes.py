@@ -1,4 +1,4 @@
-"""Which node of a Flower grid leads to which site: the sites' daemons sign it (``federated.presence``)."""
+"""Which node of a Flower grid leads to which site: each daemon answers a challenge (``authentication``)."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -8,8 +8,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from quintain.core.errors import ProtocolError
+from quintain.federated.authentication import authenticated_site, new_challenge
 from quintain.federated.flower.stub import RECORD
-from quintain.federated.presence import new_challenge, site_that_answers
 from quintain.federated.secagg.keys import Roster
 
 ANSWER_SECONDS = 30.0
@@ -55,10 +55,10 @@ def find_sites(
 
 def _answers(grid: Grid, roster: Roster, nodes: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Ask nodes whose they are; yield site index and node of each whose daemon answers."""
-    number, question = new_challenge()
+    number, challenge = new_challenge()
     messages = [
         Message(
-            RecordDict({RECORD: ConfigRecord({"message": question})}),
+            RecordDict({RECORD: ConfigRecord({"message": challenge})}),
             dst_node_id=node,
             message_type=MessageType.QUERY,
             ttl=ANSWER_SECONDS,
@@ -67,7 +67,7 @@ def _answers(grid: Grid, roster: Roster, nodes: Iterable[int]) -> Iterator[tuple
     ]
     for reply in grid.send_and_receive(messages, timeout=ANSWER_SECONDS) if messages else ():
         with suppress(ProtocolError):
-            yield site_that_answers(read_reply(reply), number, roster), reply.metadata.src_node_id
+            yield authenticated_site(read_reply(reply), number, roster), reply.metadata.src_node_id
 
 
 def gather_sites(

@@ -1,9 +1,9 @@
-"""A site says who it is by its signature on a new number; nobody else can say it."""
+"""A site proves who it is by its signature on a new number; nobody else can."""
 
 import pytest
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.presence import new_challenge, say_who, site_that_answers
+from quintain.federated.authentication import answer_challenge, authenticated_site, new_challenge
 from quintain.federated.secagg import Identity
 from tests.federated.settings import Party
 
@@ -12,8 +12,8 @@ def test_a_client_answers_for_its_own_site_before_a_round_and_after_it():
     party = Party()
     for _ in range(2):
         for site, client in enumerate(party.clients):
-            number, question = new_challenge()
-            assert site_that_answers(client.handle(question), number, party.roster) == site
+            number, challenge = new_challenge()
+            assert authenticated_site(client.handle(challenge), number, party.roster) == site
         party.server().run_round(party.network())
 
 
@@ -35,10 +35,10 @@ def test_who_is_asked_between_the_messages_of_a_round_and_disturbs_none():
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda ours, other, number: say_who(ours, b"n" * 16),
-        lambda ours, other, number: say_who(Identity.create(ours.name), number),
-        lambda ours, other, number: say_who(other, number)[:64] + ours.name.encode(),
-        lambda ours, other, number: say_who(Identity.create("nobody"), number),
+        lambda ours, other, number: answer_challenge(ours, b"n" * 16),
+        lambda ours, other, number: answer_challenge(Identity.create(ours.name), number),
+        lambda ours, other, number: answer_challenge(other, number)[:64] + ours.name.encode(),
+        lambda ours, other, number: answer_challenge(Identity.create("nobody"), number),
         lambda ours, other, number: b"",
         lambda ours, other, number: b"QFT1 ready",
     ],
@@ -49,4 +49,4 @@ def test_an_answer_that_the_site_has_not_signed_is_refused(forge):
     ours, other = list(party.identities.values())[:2]
     number, _ = new_challenge()
     with pytest.raises(ProtocolError, match="that no site of the roster has signed"):
-        site_that_answers(forge(ours, other, number), number, party.roster)
+        authenticated_site(forge(ours, other, number), number, party.roster)
