@@ -1,5 +1,5 @@
-"""AutoAttack on your own net, on what a proof leaves open. With weights in a file the command line does as
-much:
+"""AutoAttack on your own net, on the examples that a proof leaves open. With weights in a file, the command
+line does the same without the proof:
 
 quintain attack --model examples/autoattack_your_model.py:make --weights w.safetensors --threat linf:6/255
 --attack autoattack
@@ -14,12 +14,12 @@ import quintain as q
 
 
 def make() -> nn.Module:
-    """Your net: inputs are in [0, 1], so that any normalization is its first layer."""
+    """Return your net: its inputs are in [0, 1], so normalization, if any, is its first layer."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2))
 
 
 def main() -> None:
-    """Train it for a moment, prove what can be proved, attack the rest, and say what broke what."""
+    """Train the net for a moment, certify what can be certified, and attack the rest."""
     data = q.load_data("xrays")
     net = make()
     q.harden.fit(
@@ -31,18 +31,18 @@ def main() -> None:
     model = q.Classifier(net.eval())
     x, y = data.split("test").batch(torch.arange(100))
     threat = q.Linf(6 / 255)
-    proved = q.certify.IntervalBounds()(model, x, y, threat)
-    outcome = q.attacks.AutoAttack()(model, x, y, threat, seed=0, certified=proved.certified)
+    certificates = q.certify.IntervalBounds()(model, x, y, threat)
+    outcome = q.attacks.AutoAttack()(model, x, y, threat, seed=0, certified=certificates.certified)
 
-    left = 1 - outcome.success.float().mean()
+    lower, upper = certificates.certified.float().mean(), 1 - outcome.success.float().mean()
     print(
-        f"{threat.spec}: proved {proved.certified.float().mean():.0%} <= true <= {left:.0%} after AutoAttack"
+        f"robust accuracy at {threat.spec}: at least {lower:.0%} (certified), at most {upper:.0%} (attacked)"
     )
     for name, count in Counter(filter(None, outcome.found_by)).most_common():
         print(f"{count} broken by {name}")
     print(
-        f"{outcome.forwards.float().mean():.0f} questions and {outcome.backwards.float().mean():.0f} "
-        "gradients an X-ray"
+        f"{outcome.forwards.float().mean():.0f} queries and {outcome.backwards.float().mean():.0f} "
+        "gradients per X-ray"
     )
 
 

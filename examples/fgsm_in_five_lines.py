@@ -7,9 +7,7 @@ import quintain as q
 
 
 def main() -> None:
-    """Train a net on the bundled X-rays for a moment, then take one signed gradient step on each of 200
-    others.
-    """
+    """Train a net on the bundled X-rays for a moment, then attack 200 others with a signed gradient step."""
     data = q.load_data("xrays")
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 2))
     q.training.fit(
@@ -24,8 +22,8 @@ def main() -> None:
     attack = q.attacks.FGSM()
     outcome = attack(model, x, y, q.Linf(4 / 255))
     print(
-        f"right answers: {(model.predict(x) == y).float().mean():.1%} unchanged, "
-        f"{1 - outcome.success.float().mean():.1%} after FGSM"
+        f"accuracy: {(model.predict(x) == y).float().mean():.1%} clean, "
+        f"{1 - outcome.success.float().mean():.1%} under FGSM"
     )
 
 

@@ -14,7 +14,7 @@ from quintain.models import Endpoint, connect
 
 
 def main() -> None:
-    """Serve a classifier on this machine, and break it with 100 questions an X-ray."""
+    """Serve a classifier on this machine, and break it with 100 queries per X-ray."""
     x, y = q.load_data("xrays").split("test").batch(torch.arange(10))
     with server(0) as serving, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
@@ -29,7 +29,7 @@ def main() -> None:
             outcome = attack(connect(endpoint, num_classes=2), x, y, q.Linf(0.1))
             print(
                 f"{run} run: {outcome.success.sum()} of {len(x)} broken in {serving.answered - before} "
-                "questions to the server"
+                "queries to the server"
             )
         serving.shutdown()
 

@@ -1,4 +1,4 @@
-"""A privacy budget first: the noise follows from it, and the loop ends before it is broken."""
+"""Train to a target epsilon: the noise follows from it, and training ends before it is exceeded."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 
 
 def main() -> None:
-    """A linear layer on scattering features of 600 X-rays, for epsilon 3."""
+    """Train a linear layer on scattering features of 600 X-rays, for epsilon 3."""
     train = q.load_data("xrays").split("train").subset(range(600))
     features = extract_features(
         nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train
@@ -35,6 +35,7 @@ def main() -> None:
     )
     average = EMA(net, decay=0.8)
     print(f"noise multiplier {optimizer.noise_multiplier:.2f} for {EPOCHS * len(loader)} steps")
+    # One epoch more than planned: stop_at_epsilon ends it before it spends more.
     for epoch in range(EPOCHS + 1):
         for x, y in loader:
             optimizer.zero_grad()
@@ -44,7 +45,7 @@ def main() -> None:
         with average.applied(), torch.no_grad():
             accuracy = (net(features.x).argmax(1) == features.y).float().mean()
         print(
-            f"after pass {epoch + 1}: {engine.ledger.steps} steps, epsilon {engine.get_epsilon(DELTA):.2f}, "
+            f"after epoch {epoch + 1}: {engine.ledger.steps} steps, epsilon {engine.get_epsilon(DELTA):.2f}, "
             f"accuracy {accuracy:.1%}"
         )
 

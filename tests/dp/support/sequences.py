@@ -10,7 +10,7 @@ KINDS = [nn.LSTM, nn.GRU, nn.RNN]
 
 
 def flat(hidden: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    """Last states by example."""
+    """Return the last states as one row (B, ...) per example."""
     return [
         state.transpose(0, 1).flatten(1) for state in (hidden if isinstance(hidden, tuple) else (hidden,))
     ]
@@ -20,10 +20,10 @@ class Run(nn.Module):
     """A recurrent layer on x (B, 5, 3): all its outputs and last states, by example.
 
     Args:
-        layer: It.
-        given: Whether the first states are given, from the inputs.
+        layer: The recurrent layer.
+        given: Whether the layer gets initial states, which are computed from the inputs.
         lengths: Whether sequences are packed, each of a length that follows from its inputs.
-        output, state: What is looked at.
+        output, state: Whether outputs and last states are returned.
     """
 
     def __init__(

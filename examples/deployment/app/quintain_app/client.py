@@ -1,4 +1,4 @@
-"""What a SuperNode runs for each message: it passes bytes to the site's daemon, and knows nothing."""
+"""The ClientApp of a site, which holds no data or keys: it passes bytes to the site's daemon."""
 
 from quintain.federated.flower import stub_app
 
