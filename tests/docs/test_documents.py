@@ -132,7 +132,7 @@ def test_the_queries_that_an_attack_needs_are_those_of_the_page():
 
 
 def test_every_defence_that_ships_is_told_how_to_attack():
-    told = {name for row in section(ATTACKS, "Defences") for name in QUOTED.findall(row[0])}
+    told = {name for row in section(ATTACKS, "Defenses") for name in QUOTED.findall(row[0])}
     assert told == {name for name in dir(preprocessing) if isinstance(getattr(preprocessing, name), type)}
 
 
