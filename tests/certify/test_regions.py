@@ -74,6 +74,15 @@ def test_the_minimum_over_a_box_and_a_half_space_is_that_of_a_linear_program(see
         assert exact - 0.01 <= found <= exact + 1e-9
 
 
+@pytest.mark.parametrize("size", [1e-60, 1e60])
+def test_rows_beyond_float32_have_no_worse_a_bound_than_over_the_whole_box(size):
+    """Multipliers are looked for in float32, of which only how good they are may depend."""
+    rows, minimum, whole, z, *_ = cut(0, Linf(0.1), 0.05)
+    found = minimum(rows * size)
+    assert (found >= whole(rows * size) - 1e-9 * size).all()
+    assert (found <= (z.flatten(1) @ (rows * size).flatten(1).T).amin(0)).all()
+
+
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)])
 def test_windows_change_no_minimum(threat):
     rows, minimum, *_ = cut(5, threat, 0.1, box=isinstance(threat, Linf))

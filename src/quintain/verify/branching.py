@@ -46,6 +46,8 @@ def split_signs(
 
     Returns:
         The boxes that are open still; those after a counterexample was met are among them.
+
+    Source: Kotha et al., 2023, arXiv:2302.01404; Zhou et al., 2025, arXiv:2512.11087.
     """
     met: list[Tensor] = []
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from quintain.certify.linear.backward import Minimum
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR
 
-STEPS, DOUBLINGS = 12, 12
+STEPS, DOUBLINGS = 8, 12
 """Halvings of the range of a multiplier's logarithm, and its width to either side of the first guess."""
 
 RELATIVE = 2.0**-40
@@ -83,26 +83,32 @@ class CutMinimum:
         lower, upper = self.box
         slopes, middle, half = self.half_space.slopes, (lower + upper) / 2, (upper - lower) / 2
         constant = rows.new_full((len(rows),), self.half_space.constant)
-        if columns is None:
-            slopes, middle, half = (part.expand_as(rows) for part in (slopes, middle, half))
-        else:
+        if columns is not None:
             everywhere = slopes @ middle - slopes.abs() @ half
             slopes, middle, half = slopes[columns], middle[columns], half[columns]
             # outside of its window a row is 0, and the half-space alone says where a coordinate goes
-            constant = constant + everywhere - ((slopes * middle).sum(1) - (slopes.abs() * half).sum(1))
-        pull, reach = slopes * half, (slopes * middle).sum(1) + constant
-        gamma = _guess((rows.abs() * half).sum(1), pull.abs().sum(1))
-        # the bound is concave in the multiplier: its slope there says in which direction the best one lies
-        step = 2.0 ** (DOUBLINGS / 2)
-        for _ in range(STEPS):
-            rising = reach > (pull * (rows + gamma[:, None] * slopes).sign()).sum(1)
-            gamma = torch.where(rising, gamma * step, gamma / step)
-            step = step**0.5
+            constant = constant + everywhere - (_dot(slopes, middle) - _dot(slopes.abs(), half))
+        gamma = self._multipliers(rows, slopes, half, _dot(slopes, middle) + constant)
         # with multiplier 0 it is the bound over the whole box, which the best may not be less than
-        best = (rows * middle).sum(1) - (rows.abs() * half).sum(1)
-        moved = rows + gamma[:, None] * slopes
-        cut = (moved * middle).sum(1) - (moved.abs() * half).sum(1) + gamma * constant
+        best = _dot(rows, middle) - _dot(rows.abs(), half)
+        moved = torch.addcmul(rows, gamma[:, None], slopes)
+        cut = _dot(moved, middle) - _dot(moved.abs(), half) + gamma * constant
         return torch.where(cut > best, cut, best)
+
+    def _multipliers(self, rows: Tensor, slopes: Tensor, half: Tensor, reach: Tensor) -> Tensor:
+        """Return the multipliers (N,) of about the best bounds over a box; each gives a bound that holds."""
+        # found in float32, which proves nothing: only how good the bound is rests on it
+        with torch.no_grad():
+            short, steep, pull = rows.float(), slopes.float(), (slopes * half).float()
+            gamma = _guess(_dot(rows.abs(), half), _dot((slopes * half).abs(), torch.ones_like(half)))
+            gamma, reach = gamma.expand(len(rows)).float(), reach.float()
+            # the bound is concave in the multiplier: its slope there says in which direction the best lies
+            step = 2.0 ** (DOUBLINGS / 2)
+            for _ in range(STEPS):
+                rising = reach > _dot(torch.addcmul(short, gamma[:, None], steep).sign_(), pull)
+                gamma = torch.where(rising, gamma * step, gamma / step)
+                step = step**0.5
+        return gamma.to(rows.dtype)
 
     def _over_threat(self, rows: Tensor, columns: Tensor | None) -> Tensor:
         """Return the bound over another threat: the best of a few multipliers."""
@@ -119,6 +125,11 @@ class CutMinimum:
             found = self.minimum(moved) + gamma * constant
             best = torch.where(found > best, found, best)
         return best
+
+
+def _dot(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return the sums of products (N,) of rows (N, n) with weights (n,), or with weights of their own."""
+    return rows @ weights if weights.ndim == 1 else (rows * weights).sum(1)
 
 
 def _guess(size: Tensor, of_slopes: Tensor) -> Tensor:
