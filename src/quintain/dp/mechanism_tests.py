@@ -1,5 +1,7 @@
-"""Whether training does what its epsilon assumes: noise, inclusion and sensitivity, measured on trainings by
-``fit`` and by a loop over ``make_private``.
+"""Tests of whether private training does what its epsilon assumes.
+
+Noise, inclusion of records and sensitivity are measured on trainings by ``fit`` and by a loop over
+``make_private``.
 """
 
 import math
@@ -29,33 +31,32 @@ from quintain.results.privacy_records import MechanismTest
 from quintain.results.specification import Measurement, bonferroni_tests
 
 NOISE_STEPS = 4
+"""Steps in which the noise is measured."""
 BATCHES = 200
-"""Batches drawn to measure how they are drawn."""
-EQUAL = 2.0**-22
-"""Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them
-by less.
-"""
+"""Batches in which the inclusion of records is measured."""
+NEARLY_EQUAL = 2.0**-22
+"""Uniform numbers nearer than this count as equal; float32 rounding of the noise moves them by less."""
 SUMS = 20
-"""Sums over random parts of the hostile records, from which follows what each of them adds."""
+"""Sums over random subsets of the hostile records, from which each record's term is solved for."""
 NORM_TOLERANCE = 1e-6
-"""By how much of the bound rounding may exceed it; ten times as much may be missing from a record that
-presses against it.
+"""Relative error by which rounding may exceed the bound on sensitivity; the largest term may fall short of
+it by ten times as much.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class MechanismTests:
-    """The tests of one plan.
+    """The mechanism tests of one plan.
 
     Args:
-        tests: Each with what was promised and what was found.
+        tests: Each with the expected and the measured value.
     """
 
     tests: tuple[MechanismTest, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether chance explains all of them."""
+        """Whether all tests passed."""
         return all(test.passed for test in self.tests)
 
     def raise_if_failed(self) -> "MechanismTests":
@@ -73,10 +74,10 @@ class MechanismTests:
 
 
 def verify_mechanism(plan: PrivatePlan, num_records: int, *, seed: int | None = None) -> MechanismTests:
-    """Train on records made for it, and compare what training does with what the accountant is told.
+    """Train on synthetic records, and compare what training does with what the accountant assumes.
 
     Args:
-        plan: What is claimed; a plan without noise is held to that.
+        plan: What is claimed; of a plan without noise, that it adds none.
         num_records: Number of records.
         seed: For a measurement that can be repeated; fresh entropy by default.
 
@@ -107,7 +108,7 @@ def measurements(
       less, on huge, equal, NaN and cancelling records, through every kind of layer with a rule.
 
     Args:
-        plan: What is claimed; its copies and shifts of records are left out.
+        plan: What is claimed; its augmentations and weight averaging are switched off.
         num_records: Number of records.
         seed: For a measurement that can be repeated; fresh entropy by default.
         trainers: Names of ``TRAINERS`` to measure; all if not given.
@@ -116,10 +117,10 @@ def measurements(
     found: list[Measurement] = []
     for name in trainers or TRAINERS:
         trainer = TRAINERS[name]
-        here = None if seed is None else derive_seed(seed, "specification", name)
+        trainer_seed = None if seed is None else derive_seed(seed, "specification", name)
         measured = (
-            *_noise(plan, trainer, here),
-            *_inclusion(plan, num_records, trainer, here),
+            *_noise(plan, trainer, trainer_seed),
+            *_inclusion(plan, num_records, trainer, trainer_seed),
             _sensitivity(plan, trainer, derive_seed(seed or 0, "net")),
         )
         found += [replace(one, name=f"{one.name}, {name}") for one in measured]
@@ -127,31 +128,32 @@ def measurements(
 
 
 def _digits(z: npt.NDArray[np.float64]) -> Measurement:
-    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values
-    enough.
+    r"""Test whether noise (steps, numbers) comes from uniform numbers that take enough different values.
 
-    Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is
-    taken. Of a pair that the transform of Box and Muller makes, they are the words that it was made of.
+    Of two independent standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform in
+    [0, 1]. Of a pair that the Box-Muller transform made, they are the two uniform numbers that it was made
+    from: if these have few bits, too many of them are equal.
     """
+    # Noise is drawn in chunks; the two halves of a chunk are the x and the y of its pairs.
     halves = [
         half
-        for piece in np.split(z, range(CHUNK_BYTES // 4, z.shape[1], CHUNK_BYTES // 4), axis=1)
-        for half in np.split(piece, 2, axis=1)
+        for chunk in np.split(z, range(CHUNK_BYTES // 4, z.shape[1], CHUNK_BYTES // 4), axis=1)
+        for half in np.split(chunk, 2, axis=1)
     ]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
     uniform = np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi) % 1
-    p_value, found, usual = min(crowded_p(one, EQUAL) for one in uniform)
+    p_value, found, usual = min(crowded_p(one, NEARLY_EQUAL) for one in uniform)
     text = f"numbers that the noise is made of that all but equal another, of {len(x)}"
     return Measurement("noise digits", usual, found, min(1.0, len(uniform) * p_value), text)
 
 
 def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) -> tuple[Measurement, ...]:
-    """Whether batches are sampled as Poisson sampling draws them, each record at most once in each.
+    """Test whether batches are Poisson samples, with each record at most once in a batch.
 
     Args:
-        batches: The records of each, from 0 to n - 1.
-        num_records: Number of records.
-        q: Probability of each to be in a batch.
+        batches: The indices of the records in each batch, from 0 to n - 1.
+        num_records: Number of records n.
+        q: Sampling rate: the probability of a record to be in a batch.
     """
     from scipy.special import bdtr, bdtrc
 
@@ -276,12 +278,12 @@ def _inclusion(
 
 
 def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[float, float]:
-    """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of the gamma
-    law of its exact variance.
+    """Return the mean squared deviation of counts from the mean of Bin(trials, q), over its variance.
 
-    It is 1 where too few were drawn for that law to be near, and where that variance is zero: of one draw at
-    a rate of 1/2, every count is equally far from its mean. It is at least the chance that all counts are as
-    near their mean as whole numbers can be.
+    With it comes its p-value, by the gamma distribution of the same mean and variance. It is 1 where too few
+    were drawn for that approximation, and where the variance of the squares is zero (one trial at q = 1/2:
+    every count is equally far from the mean). The lower tail is at least the probability that all counts are
+    as near to their mean as integers can be.
     """
     from scipy.special import gammainc, gammaincc
     from scipy.stats import binom
@@ -303,19 +305,19 @@ def _sensitivity(plan: PrivatePlan, trainer: ObservedTrainer, seed: int) -> Meas
         return Measurement("sensitivity", bound, bound, 1.0, "no bound is claimed")
     net = EveryLayer(seed, gain=100 * max(bound, 1.0))
     x, y = hostile_records(net)
-    still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, learning_rate=1e-30)
-    steps = trainer(net, x, y, still, 0)
+    noiseless = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, learning_rate=1e-30)
+    steps = trainer(net, x, y, noiseless, 0)
     drawn = np.array([np.isin(np.arange(len(x)), step.rows) for step in steps], dtype=np.float64)
-    sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
-    # What each record adds, if the sums are sums of one term a record; and what is then left over, since one
-    # record moves another's term.
+    sums = torch.stack([step.release for step in steps]).numpy() * noiseless.expected_batch_size
+    # Least squares for one term per record. The residual is not zero if one record changes another's term; it
+    # is added to the largest term.
     terms = (
         np.linalg.lstsq(drawn, sums, rcond=None)[0]
         if np.isfinite(sums).all()
         else np.full((len(x), 1), np.inf)
     )
-    left = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
-    found = float(np.linalg.norm(terms, axis=1).max() + left)
+    residual = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
+    found = float(np.linalg.norm(terms, axis=1).max() + residual)
     text = f"most that one of {len(x)} hostile records moves the sum of clipped gradients"
     return Measurement(
         "sensitivity",
