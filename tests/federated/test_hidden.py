@@ -234,6 +234,38 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
         assert [facts.dropped for facts in rounds] == [("hospital-2",), ()]
 
 
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh seeds", "seeds of the round before"])
+def test_a_seed_that_a_round_of_all_sites_revealed_stops_the_training_that_users_run(reused, monkeypatch):
+    """The seeds of all survivors are opened; who is late in the next round has nothing but its seed."""
+    fresh, seeds = client_shares.random_bytes, []
+
+    def kept(*given):
+        place = len(seeds) - 5
+        seeds.append(seeds[place] if reused and place >= 0 else bytes(fresh(*given)))
+        return seeds[-1]
+
+    monkeypatch.setattr(client_shares, "random_bytes", kept)
+    plan = FederatedConfig(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
+    sites, rounds = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
+
+    def trained():
+        simulate(
+            sites,
+            linear(),
+            plan,
+            dropouts={1: {"hospital-2": "late"}},
+            on_round=lambda facts, _: rounds.append(facts),
+        )
+
+    if reused:
+        with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
+            trained()
+        assert len(rounds) == 1
+    else:
+        trained()
+        assert [facts.dropped for facts in rounds] == [(), ("hospital-2",)]
+
+
 def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch):
     def wide():
         with torch.random.fork_rng(devices=[]):

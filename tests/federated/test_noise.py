@@ -106,7 +106,8 @@ def test_sites_that_side_with_the_server_cost_noise_and_not_epsilon() -> None:
     assert told == pytest.approx([told[0]] * 3, rel=0.01)
     variances = [noise.variance / noise.scale**2 for noise in planned]
     assert variances == pytest.approx([1 / 9, 1 / 9, 1 / 5], rel=0.01)
-    assert planned[2].relative_noise > planned[0].relative_noise
+    assert planned[2].relative_noise(10) > planned[0].relative_noise(10)
+    assert planned[0].relative_noise(5) == 2 * planned[0].relative_noise(10)
 
 
 @pytest.mark.parametrize("num_sites", [2, 4, 10])

@@ -2,10 +2,12 @@
 
 import errno
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from quintain.core.errors import PrivacyError, ProtocolError, RunFolderError, SettingError
 from quintain.dp import Ledger, PrivacyUnits
@@ -28,6 +30,7 @@ from quintain.federated.secagg import FolderJournal
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.strategies.personal_head import PersonalHead
 from quintain.federated.transport import DropoutStage
+from quintain.training import Recipe
 from tests.federated.settings import SHORT, Party, blobs, linear, partition, weights
 
 SITE = SitePrivacy(8.0, steps=2, sample_rate=0.25)
@@ -438,23 +441,25 @@ def test_noise_by_the_server_costs_the_same_whoever_drops_out(aggregation):
     assert "the server sees the sums without noise" in one.privacy.notes[0]
     # less noise than where sites share it and one may be corrupt
     shared = private(client_noise=NOISE)
-    assert one.privacy.relative_noise < Party(config=shared).plan().noise.relative_noise
+    assert one.privacy.relative_noise < Party(config=shared).plan().noise.relative_noise(4)
 
 
 def test_below_fifty_sites_privacy_of_whole_sites_is_called_useless():
     few = NOISE.on_sums(20_000, 5, 1)
-    told = client_level(NOISE, few, [5], SecureSum())
+    told = client_level(NOISE, few, [5], SecureSum(), 5)
     assert "with 5 sites, privacy of whole sites is useless" in told.notes[-1]
-    assert f"{few.relative_noise:.3g} times as long" in told.notes[-1]
-    assert few.relative_noise == pytest.approx(2.0 * np.sqrt(20_000 / 5 / 4), rel=0.2)
+    assert f"{few.relative_noise(5):.3g} times as long" in told.notes[-1]
+    assert few.relative_noise(5) == pytest.approx(2.0 * np.sqrt(20_000 / 5 / 4), rel=0.2)
     many = NOISE.on_sums(20_000, 60, 1)
-    assert not any("useless" in note for note in client_level(NOISE, many, [60], SecureSum()).notes)
+    assert not any("useless" in note for note in client_level(NOISE, many, [60], SecureSum(), 60).notes)
 
 
 def test_a_sum_that_one_colluding_site_undoes_is_not_said_to_stand_one():
     noise = NOISE.on_sums(100, 60, 1)
-    assert "no more than 1 of the sites side with" in client_level(NOISE, noise, [60], SecureSum()).notes[0]
-    told = client_level(NOISE, noise, [60], HomomorphicSum()).notes[0]
+    assert (
+        "no more than 1 of the sites side with" in client_level(NOISE, noise, [60], SecureSum(), 60).notes[0]
+    )
+    told = client_level(NOISE, noise, [60], HomomorphicSum(), 60).notes[0]
     assert "no site sides with the server, and the server keeps to the protocol" in told
 
 
@@ -526,3 +531,32 @@ def test_the_largest_ledger_speaks_for_all_sites():
     ledgers = {"a": _trained(SITE), "b": _trained(replace(SITE, epsilon=1.0))}
     told = site_level(ledgers, 1e-5)
     assert told.guarantee.epsilon == told.epsilon_by_site["a"] > told.epsilon_by_site["b"]
+
+
+def test_a_delta_that_gives_away_a_record_of_some_site_is_told_whoever_has_the_largest_epsilon():
+    ledgers = {"few": _trained(SITE), "many": _trained(replace(SITE, epsilon=1.0))}
+    assert not any("publishing" in note for note in site_level(ledgers, 1e-5).notes)
+    whole = Ledger.guarantee
+
+    def of_sizes(ledger, delta):
+        return replace(whole(ledger, delta), num_units=1000 if ledger is ledgers["many"] else 10)
+
+    with patch.object(Ledger, "guarantee", of_sizes):
+        told = site_level(ledgers, 0.01)
+    assert told.guarantee.epsilon == told.epsilon_by_site["few"]
+    assert told.notes[-1].startswith("many: delta = 0.01 is not below 1/1000: publishing one random")
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (10, 10, 14, 14)])
+def test_the_stated_length_of_the_noise_is_that_of_averages(sizes):
+    """Updates that are next to nothing: what moves the model is noise alone, of 3,920 numbers."""
+    sites = four_sites()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(6, 300), nn.Linear(300, 6), nn.Linear(6, 2))
+    still = Recipe(epochs=1, batch_size=10_000, learning_rate=1e-12, optimizer="sgd")
+    config = FederatedConfig(1, still, client_noise=NOISE, weights=dict(zip(sites, sizes, strict=True)))
+    before = torch.cat([one.detach().flatten() for one in net.parameters()]).clone()
+    run = simulate(sites, net, config)
+    moved = torch.cat([one.detach().flatten() for one in net.parameters()]) - before
+    assert float(moved.norm()) / NOISE.clip_norm == pytest.approx(run.privacy.relative_noise, rel=0.1)

@@ -136,10 +136,13 @@ class DistributedNoise:
         """Words for noisy vectors, with room for the noise of all sites: no sum of them wraps."""
         return Encoding(self.length, self._largest_entry(self.scale) / self.scale, self.scale, self.num_sites)
 
-    @property
-    def relative_noise(self) -> float:
-        """Expected length of the noise on the average over the clip norm: above 1 the noise outweighs it."""
-        noise = math.sqrt(self.length * self.variance * self.num_shares) / self.num_sites / self.scale
+    def relative_noise(self, total_weight: float) -> float:
+        """Expected length of the noise on an average over the clip norm: above 1 the noise outweighs it.
+
+        Args:
+            total_weight: Sum of the relative weights of all sites, which the sum is divided by.
+        """
+        noise = math.sqrt(self.length * self.variance * self.num_shares) / total_weight / self.scale
         return noise / self.clip_norm
 
     def encode(self, vector: ArrayLike, stream: RandomStream | None = None) -> EncodedVector:

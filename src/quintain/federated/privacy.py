@@ -12,6 +12,9 @@ from quintain.federated.client_noise import ClientNoise
 from quintain.federated.noise import DistributedNoise
 from quintain.federated.plan import TrainingPlan
 
+MOST_WARNINGS = 3
+"""Warnings on single sites that are told, beside those of the site of the largest epsilon."""
+
 MIN_USEFUL_SITES = 50
 """With fewer sites, noise that hides a site's whole update leaves little of a net's average."""
 
@@ -24,8 +27,8 @@ class FederationPrivacy:
         mechanism: What keeps it, in words.
         guarantee: Epsilon and delta for one unit, whatever site it is at.
         epsilon_by_site: Each site's own epsilon, by its ledger; empty where the unit is a site.
-        relative_noise: Where the unit is a site: the expected length of the noise on an average, over the
-            longest that an update can be.
+        relative_noise: Where the unit is a site: the expected length of the noise on an average of all sites,
+            over the longest that an update can be.
         notes: What epsilon assumes and what it does not cover, in plain sentences.
     """
 
@@ -50,6 +53,15 @@ def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy
     guarantees = {name: ledger.guarantee(delta) for name, ledger in ledgers.items()}
     worst = max(guarantees.values(), key=lambda one: one.epsilon)
     unit = worst.unit
+    # another site may have more records, of which the same delta gives one away
+    others = [
+        f"{name}: {text}"
+        for name, one in guarantees.items()
+        for text in one.warnings
+        if text not in worst.warnings
+    ]
+    if len(others) > MOST_WARNINGS:
+        others = [*others[:MOST_WARNINGS], f"{len(others) - MOST_WARNINGS} more warnings on single sites"]
     return FederationPrivacy(
         mechanism="DP-SGD at each site",
         guarantee=worst,
@@ -59,12 +71,17 @@ def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy
             f"one site alone; a {unit} at two sites pays for both, at most twice epsilon and delta",
             "it holds against server and other sites too, also where they see the updates: each site adds "
             "its own noise",
+            *others,
         ),
     )
 
 
 def client_level(
-    settings: ClientNoise, noise: DistributedNoise, survivors: Sequence[int], aggregation: Aggregation
+    settings: ClientNoise,
+    noise: DistributedNoise,
+    survivors: Sequence[int],
+    aggregation: Aggregation,
+    total_weight: float,
 ) -> FederationPrivacy:
     """Return the privacy of one whole site, where noise was added to the sums.
 
@@ -73,7 +90,9 @@ def client_level(
         noise: The same for this federation.
         survivors: How many sites were in each sum that may have been opened.
         aggregation: What made the sums.
+        total_weight: Sum of the relative weights of all sites.
     """
+    relative_noise = noise.relative_noise(total_weight)
     by_sites = settings.added_by == "sites"
     notes = [
         f"it assumes that {_trust(noise, aggregation)}; sites open no sum of fewer than "
@@ -85,15 +104,15 @@ def client_level(
     ]
     if noise.num_sites < MIN_USEFUL_SITES:
         notes.append(
-            f"with {noise.num_sites} sites, privacy of whole sites is useless: the noise on an average is "
-            f"{noise.relative_noise:.3g} times as long as the longest update that the clip allows. Below "
+            f"with {noise.num_sites} sites, privacy of whole sites is useless: the noise on an average of "
+            f"all is {relative_noise:.3g} times as long as the longest update that the clip allows. Below "
             f"about {MIN_USEFUL_SITES} sites, protect patients or records by DP-SGD at each site (--epsilon)"
         )
     return FederationPrivacy(
         mechanism="discrete Gaussian noise, "
         + ("a share added by each site before its vector is masked" if by_sites else "added by the server"),
         guarantee=noise.guarantee(survivors, settings.delta),
-        relative_noise=noise.relative_noise,
+        relative_noise=relative_noise,
         notes=tuple(notes),
     )
 
@@ -112,7 +131,13 @@ def noise_privacy(
     settings, noise = plan.config.client_noise, plan.noise
     if settings is None or noise is None:
         return None
-    return client_level(settings, noise, [one or plan.min_survivors for one in survivors], aggregation)
+    return client_level(
+        settings,
+        noise,
+        [one or plan.min_survivors for one in survivors],
+        aggregation,
+        sum(map(plan.relative_weight, plan.roster.names)),
+    )
 
 
 def _require_one_unit(ledgers: Mapping[str, Ledger]) -> None:

@@ -222,6 +222,5 @@ class WatchedAggregation(Aggregation):
         view = network.view
         encoded = {name: update.encoded for name, update in network.updates.items()}
         self._inner.check_view(view, encoded, self._earlier_views)
-        # the keys of those in between were revealed; a later round may not use them
-        if any(set(one.sharers) != set(one.survivors) for one in self._inner.views(view)):
-            self._earlier_views.append(view.without_vectors())
+        # the seeds of survivors and the keys of others were revealed: a later round may use none of them
+        self._earlier_views.append(view.without_vectors())

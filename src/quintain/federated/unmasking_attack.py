@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
-from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
+from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.setting_types import check_types
-from quintain.federated.secagg.shamir import combine, lagrange_weights
-from quintain.federated.secagg.share_messages import DealtShares
 from quintain.federated.view import ServerView
 
 Stream = tuple[bytes, bool]
@@ -65,10 +63,10 @@ class MaskAttacker:
         self._view = view
         self._keys, self._sharing, self._link = view.keys, view.sharers, view.transcript_hash
         self._graph = view.graph
-        rebuilt = _reconstruct_secrets(view)
+        rebuilt = view.revealed_secrets
         known = {
             secret
-            for secrets in (rebuilt, *map(_reconstruct_secrets, earlier_views))
+            for secrets in (rebuilt, *(one.revealed_secrets for one in earlier_views))
             for of_site in secrets.values()
             for secret in of_site
         }
@@ -171,42 +169,3 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
         for secret in known
         if dealing.seed_commitment(view.key_list_hash, site, secret) == committed
     }
-
-
-def _reconstruct_secrets(view: ServerView) -> dict[int, list[bytes]]:
-    """Return the secrets of each site of which enough shares were revealed, its self-mask seed first.
-
-    A site may reveal false shares, which would spoil what they are put together with. So shares are told
-    apart by the hashes that their dealer signed: those of its seed, those of its mask key, and others, which
-    are tried among themselves.
-    """
-    dealt, key_list_hash, threshold = view.dealt_shares, view.key_list_hash, view.graph.threshold
-    shares: dict[tuple[int, int], dict[int, int]] = {}
-    for dealer, holder, value in view.revealed_shares:
-        kind = _kind_of_share(dealt.get(dealer), key_list_hash, dealer, holder, value)
-        shares.setdefault((dealer, kind), {}).setdefault(holder + 1, value)
-    weights: dict[tuple[int, ...], dict[int, int]] = {}
-    rebuilt: dict[int, list[bytes]] = {}
-    for (dealer, _), by_point in sorted(shares.items()):
-        points = tuple(sorted(by_point)[:threshold])
-        if len(points) < threshold:
-            continue
-        if points not in weights:
-            weights[points] = lagrange_weights(points)
-        secret = combine(weights[points], by_point)
-        if secret < 1 << (8 * KEY_BYTES):
-            rebuilt.setdefault(dealer, []).append(secret.to_bytes(KEY_BYTES, "big"))
-    return rebuilt
-
-
-def _kind_of_share(
-    dealt: DealtShares | None, key_list_hash: bytes, dealer: int, holder: int, value: int
-) -> int:
-    """Say which signed hash a share has: 0 for that of the seed, 1 for that of the mask key, 2 for none."""
-    if dealt is None:
-        return 2
-    hashes = dealt.hashes(holder)
-    for kind, (label, signed) in enumerate((("seed share", hashes.seed), ("key share", hashes.key))):
-        if dealing.share_hash(label, key_list_hash, dealer, holder, value) == signed:
-            return kind
-    return 2

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from quintain.core.errors import ProtocolError
+from quintain.federated.revealed_secrets import reconstruct_secrets
 from quintain.federated.secagg import transcript
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.key_list import keys_by_peer, shared_part
@@ -41,7 +43,7 @@ class RecordedMessage:
     omitted_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerView:
     """Everything that the server saw in a round, which is all that an attack by the server may use.
 
@@ -188,6 +190,13 @@ class ServerView:
             lambda letter: parse_unmask(site_body(letter.data), graph.near(letter.site, sharers)),
         )
         return tuple((owner, giver, value) for giver, answer in answers for owner, value in answer.items())
+
+    @cached_property
+    def revealed_secrets(self) -> dict[int, list[bytes]]:
+        """The secrets of each site that revealed shares give, by index, its self-mask seed first."""
+        return reconstruct_secrets(
+            self.dealt_shares, self.revealed_shares, self.graph.threshold, self.key_list_hash
+        )
 
     @property
     def _num_sites(self) -> int:

@@ -357,8 +357,8 @@ class FederationPrivacyResult:
         privacy_unit: Whose presence is hidden: a record, a patient, or a client, which is a whole site.
         adjacency: Which data sets are neighbors.
         accountant: How epsilon was computed.
-        relative_noise: Where the unit is a client: the expected length of the noise on an average, over the
-            longest that an update can be.
+        relative_noise: Where the unit is a client: the expected length of the noise on an average of all
+            sites, over the longest that an update can be.
         notes: What epsilon assumes and does not cover.
     """
 
