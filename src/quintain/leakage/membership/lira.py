@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-
 from quintain.core.progress import Progress, no_progress
-from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.confidence import ask, count_copies
-from quintain.leakage.knowledge import Knowledge, required_shadows
-from quintain.leakage.membership._shadow_fits import fit_shadows
+from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.membership._shadow_fits import ShadowFit
+from quintain.leakage.membership._shadow_scores import mean_shadow_scores
 from quintain.leakage.view import AttackerView
 
 
@@ -29,7 +25,7 @@ class LiRA:
     likelihood ratios of several copies are averaged.
 
     Args:
-        copies: Copies of each example that are asked about: itself, then its mirror image, then both shifted
+        copies: Copies of each example that are queried: itself, then its mirror image, then both shifted
             by a pixel; more than one helps if the target was trained on such copies.
 
     Source: Carlini, Chien, Nasr, Song, Terzis, Tramer, 2022, arXiv:2112.03570 (the online attack).
@@ -57,14 +53,13 @@ class LiRA:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one score for each candidate; larger means more likely a member."""
-        shadows = required_shadows(knowledge, attack=self.name)
-        x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
-        columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
-        copies = count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name)
-        ratios = []
-        with progress.bar(self.name, copies * len(x)) as advance:
-            for number in range(copies):
-                found = ask(model.scores, x, candidates.y, number=number, advance=advance)
-                fit = fit_shadows(shadows.confidences(number), shadows.included)
-                ratios.append(fit.log_ratio(found, columns))
-        return Guess(scores=torch.from_numpy(np.mean(ratios, axis=0)), queries=float(copies))
+        return mean_shadow_scores(
+            view,
+            knowledge,
+            candidates,
+            ShadowFit.log_ratio,
+            copies=self.copies,
+            budget=budget,
+            attack=self.name,
+            progress=progress,
+        )

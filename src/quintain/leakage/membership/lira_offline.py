@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from quintain.core.progress import Progress, no_progress
-from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.confidence import ask, count_copies
-from quintain.leakage.knowledge import Knowledge, required_shadows
-from quintain.leakage.membership._shadow_fits import fit_shadows
+from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.membership._shadow_fits import ShadowFit
+from quintain.leakage.membership._shadow_scores import mean_shadow_scores
 from quintain.leakage.view import AttackerView
 
 
@@ -54,14 +53,20 @@ class OfflineLiRA:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one score for each candidate; larger means more likely a member."""
-        shadows = required_shadows(knowledge, attack=self.name)
-        x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
-        columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
-        copies = count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name)
-        scores = []
-        with progress.bar(self.name, copies * len(x)) as advance:
-            for number in range(copies):
-                found = ask(model.scores, x, candidates.y, number=number, advance=advance)
-                untrained = fit_shadows(shadows.confidences(number), shadows.included).untrained
-                scores.append(untrained.standardized(found, columns))
-        return Guess(scores=torch.from_numpy(np.mean(scores, axis=0)), queries=float(copies))
+        return mean_shadow_scores(
+            view,
+            knowledge,
+            candidates,
+            _deviations_above_untrained,
+            copies=self.copies,
+            budget=budget,
+            attack=self.name,
+            progress=progress,
+        )
+
+
+def _deviations_above_untrained(
+    fit: ShadowFit, confidences: NDArray[np.float64], columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return how many deviations confidences (n,) lie above the mean of the models without the candidates."""
+    return fit.untrained.standardized(confidences, columns)
