@@ -6,6 +6,7 @@ import pytest
 
 from quintain.report import render, summary_lines
 from quintain.results.bounds import Bound
+from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.gate import decide
 from quintain.results.privacy_records import AuditRun
@@ -50,6 +51,10 @@ def shown(result):
         (
             opinion(1.7, 3.0, training_seconds=(20.0,), audit_seconds=(0.2,)),
             ["adds 0.2 s of processor time to 20.0 s of training, 1.0 % of it"],
+        ),
+        (
+            opinion(1.7, 3.0, fit=ClassCounts((50, 40), (60, 40))),
+            ["is right on 90.0 % of 100 records that it was trained on, of which 60.0 % are of one class"],
         ),
     ],
 )  # fmt: skip
