@@ -36,7 +36,7 @@ SLACK_OF_NET = 0.05
 less than a fault adds.
 """
 LOUD_ENOUGH = 0.5
-"""The share of the bound that a record must reach: below it, clipping did not act, and nothing was
+"""The fraction of the bound that a record must reach: below it, clipping did not act, and nothing was
 measured.
 """
 

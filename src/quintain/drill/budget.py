@@ -62,7 +62,7 @@ class Demand:
         amounts: What of its work may be cut.
         seconds: Estimates the time of the step at a workload.
         needs: Steps that it cannot do without.
-        weight: Its share of the time where there is not enough, relative to other steps.
+        weight: Its part of the time where there is not enough, relative to other steps.
         worth: Where not all floors fit, steps of less worth are dropped first.
     """
 

@@ -98,7 +98,7 @@ class Step:
         needs: Steps whose results it cannot do without.
         amounts: What of its work may be cut for time.
         claims_without: Claims that it would have made, and that earlier results allow where it is not done.
-        weight: Its share of the time where there is not enough, relative to other steps.
+        weight: Its part of the time where there is not enough, relative to other steps.
         worth: Where there is no time for all steps, those of less worth are dropped first.
         takes_at_most: Whether the estimate is of the most that it can take: that it took less says nothing of
             how fast the others are.

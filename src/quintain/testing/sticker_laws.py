@@ -34,7 +34,7 @@ class BrightSide(nn.Module):
 
 
 def bright_images() -> tuple[Classifier, Tensor, Tensor]:
-    """Return a half-space on images, images (B, 1, 10, 10) by rising share of bright columns, and classes."""
+    """Return a half-space on images, images (B, 1, 10, 10) by rising count of bright columns, and classes."""
     columns = torch.arange(SIDE)
     x = torch.stack([(columns < count).float().expand(1, SIDE, SIDE) for count in range(SIDE + 1)])
     return Classifier(BrightSide().eval(), num_classes=2), x, (torch.arange(SIDE + 1) > SIDE // 2).long()

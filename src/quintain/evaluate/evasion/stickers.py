@@ -115,7 +115,7 @@ def evaluate_sticker(
 
 @torch.inference_mode()
 def area_of(sticker: object, fitted: Perturbation, data: Dataset, seed: int) -> float:
-    """Return the largest share of a picture that a sticker covers.
+    """Return the largest fraction of a picture that a sticker covers.
 
     It is the limit among the attack's settings, or else the most pixels that are changed on some pictures.
     """

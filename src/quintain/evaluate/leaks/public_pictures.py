@@ -8,7 +8,7 @@ from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 
 FEW = 100
-"""Fewer public pictures than this are said to be no floor."""
+"""With fewer public pictures than this, notes say that they are a weak baseline."""
 
 
 def psnr_between(image: Tensor, original: Tensor) -> float:
@@ -66,5 +66,5 @@ class PublicPictures:
 
     @property
     def is_few(self) -> bool:
-        """Whether there are too few of them to be a floor."""
+        """Whether there are too few of them for a meaningful baseline."""
         return self.count < FEW

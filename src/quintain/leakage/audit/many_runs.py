@@ -233,7 +233,7 @@ def _ranks(runs: int) -> tuple[int, ...]:
 
 
 def _share(error_probability: float, tests: int) -> float:
-    """Each test's share of the error (Bonferroni)."""
+    """Each test's part of the error probability (Bonferroni)."""
     return error_probability / tests
 
 

@@ -28,7 +28,7 @@ NOMINAL_ERROR = 0.01
 """Error probability of the limits by which numbers of guesses are compared; it decides no confidence."""
 
 TRIED_SHARES = (0.4, 0.7, 0.9)
-"""Shares of the epsilon at the nominal limit at which a p-value is looked at, where that of 0 is large."""
+"""Fractions of the epsilon at the nominal limit at which a p-value is looked at, where that of 0 is large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ class InversionLabels:
         radius: Radius of the first sphere, in units of a draw's usual distance from the mean,
             :math:`\sqrt d`.
         growth: By which a sphere grows.
-        inside: Share of the points that must have the label for it to grow.
-        pool: Share of the budget that goes into the draws.
+        inside: Fraction of the points that must have the label for it to grow.
+        pool: Fraction of the budget that goes into the draws.
 
     Source: Kahla, Chen, Just, Jia, 2022, arXiv:2203.01925.
     """

@@ -30,7 +30,7 @@ HITS: Mapping[str, str] = {
     NEAREST_PICTURE: "of all pictures, one that the person was trained on is nearest in the judge's features",
     NEAREST_MEAN: "of all people's mean pictures, the person's own is nearest in pixels",
 }
-"""Measures, each a share of the candidates, and what counts as a hit."""
+"""Measures, each a fraction of the candidates, and what counts as a hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class IdentityJudge:
 
     Args:
         net: The net.
-        accuracy: Share of pictures held out, private and public, whose person it ranks first.
+        accuracy: Fraction of pictures held out, private and public, whose person it ranks first.
         count: Number of these.
         training: The target's training pictures.
         public: Pictures of public people.
@@ -125,7 +125,7 @@ class IdentityJudge:
         )
 
     def chance(self, measure: str, y: Tensor) -> float:
-        """Return the share of hits of whoever names a person, or a picture, at random."""
+        """Return the fraction of hits of whoever names a person, or a picture, at random."""
         if measure == NEAREST_PICTURE:
             own = (self.training[1][None] == y[:, None]).sum(1).double().mean()
             return float(own) / (len(self.training[1]) + len(self.public[1]))
@@ -136,7 +136,7 @@ class IdentityJudge:
     ) -> tuple[LeakJudgment, ...]:
         """Judge the pictures of an attack beside those of baselines, one a candidate, as the attack's own.
 
-        Each measure is a share of the candidates, with its Clopper-Pearson interval: over people such as
+        Each measure is a fraction of the candidates, with its Clopper-Pearson interval: over people such as
         these and attacks such as this, with the target as it is. The baseline is the best of all that are
         given and of guessing, measure by measure, which favors it.
 

@@ -53,7 +53,7 @@ def judge_membership(
     - *Membership advantage*: the largest TPR - FPR over all thresholds. Its interval holds for all thresholds
       at once (Dvoretzky, Kiefer, Wolfowitz, with Massart's constant); the value is that at thresholds which
       each half of the candidates chooses for the other half, so that the choice is paid for.
-    - *AUC*: the share of pairs that are in the right order, half of those that are equal. Its interval is
+    - *AUC*: the fraction of pairs that are in the right order, half of those that are equal. Its interval is
       Hoeffding's for U-statistics, with the relative entropy: no normal approximation.
 
     Args:
@@ -97,7 +97,7 @@ def name_of_rate(rate: float) -> str:
 def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the two-sided interval of the realized FPR where a threshold leaves ``rate`` of the others.
 
-    Above the (k + 1)-th largest of n independent scores lies a share of their population that has a
+    Above the (k + 1)-th largest of n independent scores lies a fraction of their population that has a
     Beta(k + 1, n - k) law; equal scores are ordered by noise.
     """
     from scipy.special import betaincinv

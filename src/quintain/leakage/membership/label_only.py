@@ -64,7 +64,7 @@ class LabelOnly:
         seed: int,
         progress: Progress = no_progress,
     ) -> Guess:
-        """Return one score for each candidate, the share of its copies that are predicted right."""
+        """Return one score for each candidate, the fraction of its copies that are predicted right."""
         x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
         count = min(self.queries, budget)
         plain = min(count, count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name))

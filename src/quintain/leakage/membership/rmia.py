@@ -18,7 +18,7 @@ from quintain.leakage.view import AttackerView
 
 @dataclass(frozen=True, slots=True)
 class RMIA:
-    r"""Score an example by the share of public examples that its likelihood ratio exceeds (Zarifzadeh, 2024).
+    r"""Score an example by the fraction of public examples whose likelihood ratio it exceeds (RMIA).
 
     .. math:: \mathrm{LR}(x, z) = \frac{p(x \mid \theta) / p(x)}{p(z \mid \theta) / p(z)},
               \quad \text{score} = P_z[\mathrm{LR}(x, z) \ge \gamma]

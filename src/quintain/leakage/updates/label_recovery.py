@@ -70,7 +70,7 @@ def infer_label_counts(
         errors = torch.stack((-errors[0], errors[0]))
     if len(errors) != len(predictions) or not torch.isfinite(errors).all():
         errors = torch.zeros_like(predictions)
-    # Of any share of B that a class can have; what is left over goes to the largest remainders.
+    # Of any fraction of B that a class can have; what is left over goes to the largest remainders.
     wanted = (num_examples * (predictions - errors)).clamp(0, num_examples)
     wanted = wanted if wanted.any() else num_examples * predictions
     wanted *= num_examples / wanted.sum()

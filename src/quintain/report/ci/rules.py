@@ -151,7 +151,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         Metric.MEMBERSHIP_TPR.value: Rule(
             "MembershipTruePositives",
-            "The share of training examples that attackers find is not shown to be as low as required.",
+            "The fraction of training examples that attackers find is not shown to be as low as required.",
             "It is the true-positive rate of the best attack at a false-positive rate: how many of the "
             "training examples it finds while it takes so few others for them. Attacks bound it from below, "
             f"the accountant's trade-off curve from above. {_LESS_LEAK} {_UNDECIDED}",
@@ -170,7 +170,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         Metric.REIDENTIFIED.value: Rule(
             "PeopleReidentified",
-            "The share of people whom a model gives away is not shown to be as low as required.",
+            "The fraction of people whom a model gives away is not shown to be as low as required.",
             "It is the fraction of the private people whose reconstruction a judge takes for nobody else, "
             f"public people included. Attacks bound it from below. {_LESS_LEAK} {_UNDECIDED}",
             "7.5",
