@@ -112,7 +112,9 @@ class _Cases:
             _, _, root = prover.region_bounds(lower, upper, rows, until=until, clock=clock)
             plain, _ = prover.backward_bounds(lower.float(), upper.float(), rows, narrow=False)
         order = sorted(range(len(boxes)), key=lambda case: boxes[case].bound, reverse=True)
-        return _Cases(prover, boxes, rows, places, order, root, plain)
+        return _Cases(
+            prover=prover, boxes=boxes, rows=rows, places=places, order=order, root=root, plain=plain
+        )
 
     def is_refuted(self, case: int, seconds: float, look: Look, clock: Callable[[], float]) -> bool:
         """Tell whether no input of the box violates a case."""

@@ -162,7 +162,12 @@ class RegionSearch:
         ) -> RegionSearchResult:
             """Return what was found until now."""
             return RegionSearchResult(
-                is_proven, point, self.num_bounds, whole.region, whole.weights, is_hopeless
+                is_proven=is_proven,
+                point=point,
+                bounds=self.num_bounds,
+                region=whole.region,
+                weights=whole.weights,
+                is_hopeless=is_hopeless,
             )
 
         proven: list[Signs] = []
