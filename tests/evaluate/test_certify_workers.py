@@ -152,6 +152,17 @@ def test_little_work_starts_no_process(jobs, able, monkeypatch):
     assert not jobs
 
 
+def test_no_more_processes_than_there_is_work_for(jobs, able):
+    with CertifyWorkers([able], 64) as workers:
+        assert not workers.are_of_use(able, IntervalBounds(), 1e9)
+        assert workers.processes == 1
+        assert workers.are_of_use(able, LINEAR, 4 * certify_workers.SECONDS_EACH)
+        assert workers.processes == 5
+        assert workers.are_of_use(able, LINEAR, 1e9)
+        assert workers.processes == 5
+    assert not jobs
+
+
 def test_real_processes_certify_and_what_ends_one_is_said_here(able, monkeypatch):
     monkeypatch.setattr(certify_workers, "LEAST_SECONDS", 0.0)
     submitted = []

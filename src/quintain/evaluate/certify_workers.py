@@ -33,6 +33,9 @@ from quintain.threats.threat import Threat
 LEAST_SECONDS = 15.0
 """About how many seconds of work are left where processes, which take some seconds to start, are worth it."""
 
+SECONDS_EACH = 5.0
+"""Of that work, for each process beside this one, so that a machine of many cores does not start too many."""
+
 AHEAD = 2
 """Jobs that a process has at once, so that it does not wait for the next one."""
 
@@ -153,6 +156,7 @@ class CertifyWorkers:
             self._stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
         if self._pool is None and seconds >= LEAST_SECONDS and can_be_pickled(certifier):
+            self._others = min(self._others, max(1, int(seconds / SECONDS_EACH)))
             copies = {name: _NetCopy.of(one) for name, one in self._subjects.items()}
             self._pool = self._stack.enter_context(
                 WorkerPool(_Worker(copies), self._others, partial(torch.set_num_threads, 1))
