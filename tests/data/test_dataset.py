@@ -293,5 +293,10 @@ def test_a_data_set_goes_into_a_loader_of_torch():
     assert torch.equal(torch.cat([part for part, _ in batches]), data.batch(np.arange(6))[0])
     assert torch.cat([part for _, part in batches]).tolist() == [0, 1, 0, 1, 0, 1]
     assert len(list(data)) == 6
+    for ours, theirs in zip(data.tensors, torch.utils.data.TensorDataset(*data.tensors).tensors, strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(data.tensors[0], data.batch(np.arange(6))[0])
+    assert data.tensors[1].tolist() == [0, 1, 0, 1, 0, 1]
+    assert len(data.subset([1, 3]).tensors[1]) == 2
     with pytest.raises(IndexError, match="has 6 examples"):
         data[6]

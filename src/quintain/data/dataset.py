@@ -117,6 +117,11 @@ class Dataset:
         x, y = self.batch([position % len(self) for position in positions])
         return list(zip(x, y, strict=True))
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All samples (N, *shape) and labels (N,) in memory, as a ``TensorDataset`` has them."""
+        return self.batch(np.arange(len(self)))
+
     def batch(self, ids: npt.ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Read samples and labels at ``ids``, in that order; repeats are allowed.
 
