@@ -16,10 +16,12 @@ from quintain.certify.linear import region_search
 from quintain.certify.linear.half_space import InputHalfSpace
 from quintain.certify.linear.joint_rows import JointRows
 from quintain.core.errors import ContradictionError, SettingError
+from quintain.models import Classifier
 from quintain.verify import branching, verify_property
 from quintain.verify.boxes import OpenBox
 from quintain.verify.branching import split_signs
 from quintain.verify.prover import Prover, Rows
+from tests.certify.random_nets import inputs, random_net
 from tests.certify.test_branch_and_bound import steps
 from tests.verify.nets import write_net, write_property
 
@@ -102,6 +104,40 @@ def test_cases_are_refuted_only_where_programs_of_all_patterns_have_no_violation
 def test_cases_that_hold_clearly_are_refuted():
     found = [check(seed, counts, (0.1, 0.1)) for seed, counts in enumerate([(1, 1), (1, 2), (2, 3), (4, 1)])]
     assert sum(found) >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "count"),
+    [
+        ("dense", 1, 2),
+        ("conv", 2, 1),
+        *(
+            pytest.param(name, seed, 1 + seed % 3, marks=pytest.mark.exhaustive)
+            for name in ("dense", "conv", "padded", "pool", "smooth", "functions")
+            for seed in range(6)
+        ),
+    ],
+)
+def test_a_case_that_an_input_violates_is_never_refuted(name, seed, count):
+    hold_a_planted_violation(name, seed, count)
+
+
+def hold_a_planted_violation(name, seed, count, room=1e-3):
+    """Rows that hold at one input of the box, which of a thousand has the least sum of them."""
+    net, center = random_net(name, seed), inputs(seed, 1)
+    draw = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 2, (1000, *center.shape[1:]), generator=draw)
+    z = center + 0.1 * (2 * corners - 1)
+    with torch.no_grad():
+        outputs = Classifier(net)(z).double()
+    slopes = torch.randn(count, outputs.shape[1], generator=draw).double()
+    values = outputs @ slopes.T
+    bounds = values[int(values.sum(1).argmin())] + room
+    rows = Rows(slopes, torch.zeros(count, center.numel()).double(), bounds)
+    ends = ((center + side * 0.1).double().flatten() + side * 1e-7 for side in (-1, 1))
+    prover, clock = Prover.of(net, center.shape[1:], torch.float32), itertools.count().__next__
+    box = OpenBox(0, *ends, -math.inf)
+    assert split_signs(prover, [box], [rows], 15, look=lambda *_: None, clock=clock) == [box]
 
 
 def opposites(gap):
