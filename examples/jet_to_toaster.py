@@ -21,7 +21,7 @@ import quintain as q
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.printing import Printing
 from quintain.data.dataset import Dataset, from_arrays
-from quintain.models.nets import Normalise, xray_cnn
+from quintain.models.nets import Normalize, xray_cnn
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -31,7 +31,7 @@ def torchvision_model(name: str, weights: Path | None) -> q.Classifier:
     from torchvision import models
 
     if weights is None:
-        normal = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        normal = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         return q.Classifier(
             nn.Sequential(normal, models.get_model(name, weights="DEFAULT")).eval(), num_classes=1000
         )
@@ -91,7 +91,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--printed", action="store_true", help="fit it to survive a printer and a camera")
-    parser.add_argument("--centimetres", type=float, default=8.0, help="its diameter on paper")
+    parser.add_argument("--centimeters", type=float, default=8.0, help="its diameter on paper")
     parser.add_argument("--out", type=Path, help="the page, .pdf or .png; a temporary file if not given")
     args = parser.parse_args()
 
@@ -117,7 +117,7 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as scratch:
         page = q.attacks.export_patch(
-            fitted, args.out or Path(scratch) / "sticker.pdf", centimetres=args.centimetres
+            fitted, args.out or Path(scratch) / "sticker.pdf", centimeters=args.centimeters
         )
         size = f"{page.width:g} cm across on {page.page_size[0]:g} x {page.page_size[1]:g} cm"
         print(f"{page.path.name}: {size}, non-printability {page.non_printability:.3f}")

@@ -19,7 +19,7 @@ from benchmarks.harness import Comparison
 from quintain.dp.training.features import Features, LabeledRecords, extract_features
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.scattering import Scattering
-from quintain.models.nets import Normalise, initialize, xray_cnn
+from quintain.models.nets import Normalize, initialize, xray_cnn
 from quintain.training import Recipe, fit
 
 SEEDS = (0, 1, 2)
@@ -70,7 +70,7 @@ def linear(classes: int, seed: int) -> nn.Module:
 
 def tanh_cnn(classes: int, seed: int) -> nn.Module:
     """Return the small net of Papernot et al., 2020, arXiv:2007.14191, which Tramer & Boneh quote."""
-    return nn.Sequential(Normalise([0.1307], [0.3081]), initialize(mnist_cnn(classes), seed))
+    return nn.Sequential(Normalize([0.1307], [0.3081]), initialize(mnist_cnn(classes), seed))
 
 
 XRAYS = Case(

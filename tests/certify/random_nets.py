@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.models.nets import Normalise
+from quintain.models.nets import Normalize
 from quintain.threats import ExampleRNG, Threat
 
 
@@ -63,7 +63,7 @@ def nets() -> dict[str, nn.Module]:
         ),
         "linear": nn.Sequential(nn.Flatten(), nn.Linear(50, 3, bias=False)),
         "conv": nn.Sequential(
-            Normalise([0.5, 0.4], [0.2, 0.3]),
+            Normalize([0.5, 0.4], [0.2, 0.3]),
             nn.Conv2d(2, 4, 3, stride=2, padding=1),
             nn.BatchNorm2d(4),
             nn.ReLU(),

@@ -31,7 +31,7 @@ from quintain.certify.interval.layer_bounds import bound_layer
 from quintain.certify.interval.valueless import operations_without_values
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
-from quintain.models import Classifier, Normalise
+from quintain.models import Classifier, Normalize
 from quintain.threats import L2, Linf
 from tests.certify.random_nets import dense
 
@@ -571,7 +571,7 @@ def test_a_number_that_is_copied_moves_all_its_copies(copy):
 
 def test_a_gray_picture_normalised_to_three_channels_is_bounded():
     net = nn.Sequential(
-        Normalise([0.0] * 3, [1.0] * 3), nn.Flatten(), dense([[-1.0] * 3, [0.0] * 3], [1.8, 0.0])
+        Normalize([0.0] * 3, [1.0] * 3), nn.Flatten(), dense([[-1.0] * 3, [0.0] * 3], [1.8, 0.0])
     ).eval()
     model, x, y = Classifier(net), torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
     assert model.predict(x + 0.15) == 1

@@ -16,7 +16,7 @@ from quintain.certify.lipschitz.norms import conv_norm_bound, spectral_norm_boun
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ModelError, SettingError
 from quintain.models import Classifier
-from quintain.models.nets import Normalise, initialize
+from quintain.models.nets import Normalize, initialize
 from quintain.testing import random_inputs
 from quintain.threats import L2, Linf
 
@@ -110,7 +110,7 @@ class Residual(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm = Normalise([0.3], [0.5])
+        self.norm = Normalize([0.3], [0.5])
         self.first, self.second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
         self.relu, self.leaky = nn.ReLU(inplace=True), nn.LeakyReLU(0.1)
         self.batch = nn.BatchNorm2d(3)

@@ -18,7 +18,7 @@ from quintain.certify.interval.layer_bounds import bound_layer
 from quintain.certify.interval.recording import Recording
 from quintain.certify.interval.relaxations import RELAXATIONS
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
-from quintain.models.nets import Normalise
+from quintain.models.nets import Normalize
 from quintain.threats import L2
 from tests.certify.random_nets import dense
 
@@ -65,7 +65,7 @@ CHARGES = {
         gamma(10) * H.abs(),
     ),
     "normalisation": (
-        lambda: bound_layer(Normalise([0.5] * 6, [0.25] * 6), point(H), FLOAT32, "layer").radius,
+        lambda: bound_layer(Normalize([0.5] * 6, [0.25] * 6), point(H), FLOAT32, "layer").radius,
         # the difference and the quotient round once each
         U * 4 * (H.abs() + 0.5) + U * 4 * (H - 0.5).abs(),
     ),

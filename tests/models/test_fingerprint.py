@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from quintain.models import Normalise, mlp, xray_cnn
+from quintain.models import Normalize, mlp, xray_cnn
 from quintain.models.fingerprint import fingerprint
 
 
@@ -103,7 +103,7 @@ def test_the_same_weights_under_another_program_are_another_model():
 
 
 def test_buffers_count_even_those_that_are_not_saved():
-    assert fingerprint(Normalise([0.5], [0.2])) != fingerprint(Normalise([0.5], [0.3]))
+    assert fingerprint(Normalize([0.5], [0.2])) != fingerprint(Normalize([0.5], [0.3]))
     net = nn.Identity()
     net.register_buffer("hidden", torch.zeros(1), persistent=False)
     before = fingerprint(net)

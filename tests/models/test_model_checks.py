@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.models import BlackBox, Classifier, Normalise, check_model
+from quintain.models import BlackBox, Classifier, Normalize, check_model
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(200, 3, 4, 4, generator=GENERATOR)
@@ -149,7 +149,7 @@ def test_too_few_logits_are_an_error():
     [
         (lambda x: 2 * x - 1, "inputs"),
         (lambda x: 255 * x, "inputs in 0 .. 255"),
-        (Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "inputs"),
+        (Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "inputs"),
     ],
 )
 def test_normalisation_outside_the_model_is_guessed(scale, named):

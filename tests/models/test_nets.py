@@ -10,7 +10,7 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import entries
-from quintain.models import Normalise, initialize, mlp, xray_cnn
+from quintain.models import Normalize, initialize, mlp, xray_cnn
 
 
 def parameters(net: nn.Module) -> int:
@@ -83,7 +83,7 @@ def test_normalise_is_the_formula_a_channel(channels, space):
     mean = [0.1 * c for c in range(channels)]
     std = [0.5 + c for c in range(channels)]
     x = torch.rand(2, channels, *space)
-    z = Normalise(mean, std)(x)
+    z = Normalize(mean, std)(x)
     for c in range(channels):
         assert torch.allclose(z[:, c], (x[:, c] - mean[c]) / std[c])
 
@@ -93,4 +93,4 @@ def test_normalise_is_the_formula_a_channel(channels, space):
 )
 def test_normalise_refuses_what_cannot_be_divided_by(mean, std):
     with pytest.raises(SettingError, match="expected one mean and one positive std"):
-        Normalise(mean, std)
+        Normalize(mean, std)

@@ -35,7 +35,7 @@ def check_values(values: npt.NDArray[Any], name: str) -> None:
     if np.isnan(low):
         raise DataError(f"{name} has NaN values; expected numbers in [0, 1]. Remove or repair those samples")
     if low < 0 or high > 1:
-        inside = "undo the normalization, and put it inside the model (quintain.models.Normalise)?"
+        inside = "undo the normalization, and put it inside the model (quintain.models.Normalize)?"
         hint = inside if low < 0 or high > 255 else "divide by 255?"
         raise DataError(f"{name} has values from {low:g} to {high:g}; expected [0, 1]: {hint}")
 

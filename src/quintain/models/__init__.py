@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quintain.models.lipschitz_layers import fold as fold
     from quintain.models.loading import load_classifier as load_classifier
     from quintain.models.loading import load_model as load_model
-    from quintain.models.nets import Normalise as Normalise
+    from quintain.models.nets import Normalize as Normalize
     from quintain.models.nets import initialize as initialize
     from quintain.models.onnx import load_onnx as load_onnx
     from quintain.models.onnx_net.reader import import_onnx as import_onnx

@@ -18,7 +18,7 @@ EXPORTS: dict[str, str] = {
     "Classifier": "quintain.models.classifier",
     "ClassifierLike": "quintain.models.protocol",
     "Endpoint": "quintain.models.endpoint",
-    "Normalise": "quintain.models.nets",
+    "Normalize": "quintain.models.nets",
     "SLLLinear": "quintain.models.lipschitz_layers",
     "check_model": "quintain.models.checks",
     "connect": "quintain.models.endpoint_client",

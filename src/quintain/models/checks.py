@@ -260,7 +260,7 @@ def _input_scale(case: ProbeBatch, data: LabeledData) -> Finding:
             "inputs",
             "warning",
             f"{text}; on {best}, {others[best]:.0%}: put that scaling inside the model "
-            "(quintain.models.Normalise)",
+            "(quintain.models.Normalize)",
         )
     if right <= constant:
         return Finding(

@@ -11,7 +11,7 @@ from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """``(x - mean) / std`` for each channel, inside the model.
 
     Inputs and perturbations then stay in [0, 1].

@@ -2,7 +2,7 @@
 
 The ``vnnlib`` package on PyPI (1.0.2, June 2026, MIT) reads VNN-LIB 2.0 alone and refuses these files at
 their first line, so that there is a parser here; it needs nothing but the standard library. Files of version
-2.0 (``declare-network``) are recognised and refused.
+2.0 (``declare-network``) are recognized and refused.
 
 Numbers are kept as the rational numbers that are written: rounding is up to who uses them.
 """

@@ -17,25 +17,25 @@ def decal(shape: str = "disc", channels: int = 3, value: float = 0.4) -> FittedP
     return FittedPatch(torch.full((channels, 30, 30), value), cut_alpha(shape, 30), 0.3, View())
 
 
-@pytest.mark.parametrize("centimetres", [2.0, 8.4, 12.5])
-def test_a_png_is_exactly_as_large_as_asked(tmp_path: Path, centimetres: float) -> None:
-    told = export_patch(decal(), tmp_path / "sticker.png", centimetres=centimetres)
+@pytest.mark.parametrize("centimeters", [2.0, 8.4, 12.5])
+def test_a_png_is_exactly_as_large_as_asked(tmp_path: Path, centimeters: float) -> None:
+    told = export_patch(decal(), tmp_path / "sticker.png", centimeters=centimeters)
     raw = (tmp_path / "sticker.png").read_bytes()
     at = raw.index(b"pHYs") + 4
     per_metre = int.from_bytes(raw[at : at + 4], "big")
     assert (per_metre, raw[at + 8]) == (12000, 1)
     with Image.open(tmp_path / "sticker.png") as picture:
-        assert picture.width / per_metre * 100 == pytest.approx(centimetres + 1)
+        assert picture.width / per_metre * 100 == pytest.approx(centimeters + 1)
         assert f"{told.non_printability:.4f}" in picture.info["Description"]
-    assert (told.width, told.height) == (centimetres, centimetres)
-    assert told.page_size == pytest.approx((centimetres + 1, centimetres + 1))
+    assert (told.width, told.height) == (centimeters, centimeters)
+    assert told.page_size == pytest.approx((centimeters + 1, centimeters + 1))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(
     tmp_path: Path, channels: int
 ) -> None:
-    told = export_patch(decal(channels=channels), tmp_path / "sticker.pdf", centimetres=8.4)
+    told = export_patch(decal(channels=channels), tmp_path / "sticker.pdf", centimeters=8.4)
     raw = (tmp_path / "sticker.pdf").read_bytes()
     box = re.search(rb"/MediaBox\s*\[\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*\]", raw)
     assert box is not None
@@ -46,7 +46,7 @@ def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(
 
 
 def test_a_disc_lies_on_white_paper_with_a_line_to_cut_along(tmp_path: Path) -> None:
-    export_patch(decal(), tmp_path / "sticker.png", centimetres=3)
+    export_patch(decal(), tmp_path / "sticker.png", centimeters=3)
     with Image.open(tmp_path / "sticker.png") as picture:
         page = np.asarray(picture)
     assert page.shape == (480, 480, 3)
@@ -61,7 +61,7 @@ def test_a_disc_lies_on_white_paper_with_a_line_to_cut_along(tmp_path: Path) -> 
 
 
 def test_a_rectangle_needs_no_line(tmp_path: Path) -> None:
-    export_patch(decal("square"), tmp_path / "sticker.png", centimetres=3)
+    export_patch(decal("square"), tmp_path / "sticker.png", centimeters=3)
     with Image.open(tmp_path / "sticker.png") as picture:
         page = np.asarray(picture)
     assert set(np.unique(page).tolist()) == {102, 255}
@@ -71,20 +71,20 @@ def test_a_rectangle_needs_no_line(tmp_path: Path) -> None:
 def test_printable_colors_score_nothing(tmp_path: Path) -> None:
     plain = palette(3)[40].view(3, 1, 1).expand(3, 10, 10)
     told = export_patch(
-        FittedPatch(plain, cut_alpha("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2
+        FittedPatch(plain, cut_alpha("disc", 10), 0.3, View()), tmp_path / "plain.png", centimeters=2
     )
     assert told.non_printability < 1e-5
-    assert export_patch(decal(value=0.0), tmp_path / "black.png", centimetres=2).non_printability > 0.05
+    assert export_patch(decal(value=0.0), tmp_path / "black.png", centimeters=2).non_printability > 0.05
 
 
 def test_an_existing_file_is_replaced_and_a_bad_path_or_size_refused(tmp_path: Path) -> None:
     for _ in range(2):
-        export_patch(decal(), tmp_path / "sticker.PNG", centimetres=1)
+        export_patch(decal(), tmp_path / "sticker.PNG", centimeters=1)
     with pytest.raises(SettingError, match=r"neither \.png nor \.pdf"):
-        export_patch(decal(), tmp_path / "sticker.jpg", centimetres=1)
+        export_patch(decal(), tmp_path / "sticker.jpg", centimeters=1)
     for size in (0.0, 51.0, float("nan")):
         with pytest.raises(SettingError, match="cm high"):
-            export_patch(decal(), tmp_path / "sticker.png", centimetres=size)
+            export_patch(decal(), tmp_path / "sticker.png", centimeters=size)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        export_patch(decal(), tmp_path / "file" / "sticker.png", centimetres=1)
+        export_patch(decal(), tmp_path / "file" / "sticker.png", centimeters=1)

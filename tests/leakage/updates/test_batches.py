@@ -19,7 +19,7 @@ from quintain.leakage.updates.gradient_parts import as_gradient_list
 from quintain.leakage.updates.imprint import MAX_WEIGHTS, ImprintLayer, imprint_in_front, plant_imprint
 from quintain.leakage.updates.label_recovery import infer_label_counts, labels_of
 from quintain.models import mlp, xray_cnn
-from quintain.models.nets import Normalise
+from quintain.models.nets import Normalize
 
 SHAPE = (1, 8, 8)
 
@@ -180,7 +180,7 @@ def test_what_several_steps_send_has_its_own_client_mode():
 
 
 def test_a_normalization_before_the_dense_layer_is_undone():
-    net = nn.Sequential(Normalise([0.4], [0.2]), *mlp(2, 1, 8)).eval()
+    net = nn.Sequential(Normalize([0.4], [0.2]), *mlp(2, 1, 8)).eval()
     x, y = pictures(1), torch.tensor([1])
     found = DenseLayer().guess(view(net, x, y), Knowledge(), wanted(1), budget=1, seed=0)
     assert (found.images[0] - x[0]).abs().max() < 1e-5

@@ -29,7 +29,7 @@ from quintain.certify.interval.relaxations import RELAXATIONS, Relaxation
 from quintain.certify.interval.smooth import smooth
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import SettingError
-from quintain.models.nets import Normalise
+from quintain.models.nets import Normalize
 
 LayerRule = Callable[[Any, Interval, RoundingModel], Interval]
 
@@ -58,7 +58,7 @@ LAYER_RULES: dict[type[nn.Module], LayerRule] = {
     nn.AdaptiveAvgPool2d: avg_pool2d,
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
-    Normalise: normalize,
+    Normalize: normalize,
     nn.Flatten: flatten,
     nn.Unflatten: unflatten,
     nn.Identity: identity,

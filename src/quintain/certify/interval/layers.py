@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from quintain.certify.interval.domain import Interval
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
-from quintain.models.nets import Normalise
+from quintain.models.nets import Normalize
 
 
 def _as_bound_dtype(value: Tensor | None, interval: Interval) -> Tensor | None:
@@ -223,7 +223,7 @@ def _batch_norm_underflow(
     return torch.where(regular, 8 * t * ((1 + inverse) * (1 + distance) + weight.abs() + scale), torch.inf)
 
 
-def normalize(layer: Normalise, interval: Interval, rounding: RoundingModel) -> Interval:
+def normalize(layer: Normalize, interval: Interval, rounding: RoundingModel) -> Interval:
     """Bounds of (h - mean) / std."""
     shape = (-1, *[1] * (interval.center.ndim - 2))
     mean, std = (value.to(interval.center.dtype).view(shape) for value in (layer.mean, layer.std))

@@ -43,7 +43,7 @@ A site has one journal for life, whatever federations it is in: rules 3 to 5 hol
 both stand in one.
 
 Not covered: sums over different models. Where the model hardly moves from one round to the next, updates
-hardly do either, and the difference of two neighbouring sums still tells, roughly, of a site that is in one
+hardly do either, and the difference of two neighboring sums still tells, roughly, of a site that is in one
 of them alone. That takes differential privacy.
 """
 
