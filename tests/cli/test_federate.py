@@ -159,6 +159,17 @@ def test_a_strategy_that_leaves_a_part_at_the_sites_records_their_own_models(cal
     assert "the sites' own models: hospital-1" in " ".join(out.split()) or "own models: site-1" in out
 
 
+def test_noise_on_sums_says_nothing_of_heads_that_stay_at_the_sites(call, small):
+    """The model here has their average, without noise: an epsilon of it decides no requirement."""
+    noise = ("--noise-multiplier", 1, "--clip-norm", 0.5, "--require", "epsilon<=1000")
+    code, _, err = call("federate", "--data", small, "--strategy", "personal-head", *SHORT, *noise)
+    assert code == ExitCode.UNDECIDED, err
+    (claim,) = [one for one in load(Path("f") / RESULT_FILE).claims if one.name == "updates:epsilon"]
+    assert (claim.model, claim.primary) == ("updates", False)
+    code, _, err = call("federate", "--data", small, *SHORT, *noise, "--out", "g")
+    assert code == ExitCode.OK, err
+
+
 def test_scaffold_trains_by_plain_steps_and_not_privately(call, small):
     code, _, err = call("federate", "--data", small, "--strategy", "scaffold", *SHORT)
     assert code == ExitCode.OK, err

@@ -418,6 +418,27 @@ def test_words_in_the_clear_are_an_alarm(key):
         bare.server.check_view(transport.view_under(bare.policy), truth, ())
 
 
+@pytest.mark.parametrize("bared", [slice(1, None), slice(0, 30), slice(29, None)], ids=str)
+@pytest.mark.parametrize("form", ["words", "integers", "numbers"])
+def test_a_part_of_a_vector_in_the_clear_is_an_alarm(key, bared, form):
+    """Behind a true ciphertext, which the server cuts off: the sum would be exact."""
+    party = Round(key, length=60)
+    site = party.sites[2]
+
+    class Leaking:
+        @staticmethod
+        def encrypt(words, encoding):
+            integers = encoding.to_signed(words[bared])
+            forms = {"words": words[bared], "integers": integers, "numbers": integers / encoding.scale}
+            return site_key.encrypt(words, encoding) + forms[form].tobytes()
+
+    site_key, site._key = site._key, Leaking
+    _, transport = party.run()
+    truth = dict(zip(party.policy.roster.names, party.words, strict=True))
+    with pytest.raises(MechanismError, match="gives away the vector of 'site-2'"):
+        party.server.check_view(transport.view_under(party.policy), truth, ())
+
+
 def test_training_makes_the_same_model_as_a_secure_sum_with_a_dropout():
     sites = partition(blobs(), 4, min_examples=10, min_per_class=1).sites
     nets = [linear(), linear()]

@@ -19,6 +19,9 @@ ASSUMPTIONS = (
 RELEASED = "all updates"
 """What an adversary sees: each site's update in every round, or each noisy sum."""
 
+UPDATES = "updates"
+"""What a claim is about in place of a model, where a part of each model never leaves its site."""
+
 
 def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacyResult:
     """Return the privacy of a federation as a record has it."""
@@ -39,6 +42,9 @@ def privacy_claim(
     model: str, config: FederatedConfig, privacy: FederationPrivacy, data: Dataset, kept: Path | None
 ) -> Claim:
     """Return the claim on the epsilon of a federation.
+
+    Where noise is added to sums and a part of each model stays at its site, it is about the updates: the
+    common model of a simulation has the average of those parts, without noise.
 
     Args:
         model: Name of the common model.
@@ -68,10 +74,14 @@ def privacy_claim(
         assumptions=ASSUMPTIONS if found.unit != "client" else ASSUMPTIONS[:1] + privacy.notes[:1],
     )
     unit = "site" if found.unit == "client" else found.unit
+    # noise on sums is in no layer that stays at home, whose average the common model here has
+    updates_alone = found.unit == "client" and config.strategy.is_personal
+    about = UPDATES if updates_alone else model
     return Claim(
-        f"{model}:epsilon",
-        f"Privacy of each {unit}, over the whole federation",
-        model,
+        f"{about}:epsilon",
+        f"Privacy of each {unit}, over the whole federation"
+        + (", by what leaves the sites" if updates_alone else ""),
+        about,
         Bracket(Bound.trivial(quantity, Side.LOWER), upper),
-        primary=True,
+        primary=not updates_alone,
     )
