@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import threading
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
@@ -62,6 +63,39 @@ def test_a_process_that_ends_by_itself_breaks_the_pool():
         with pytest.raises(BrokenProcessPool):
             pool.submit(1)
     assert multiprocessing.active_children() == []
+
+
+class Large:
+    """Work that is larger than any pipe holds."""
+
+    def __init__(self):
+        self.weights = bytes(2**22)
+
+    def __call__(self, job):
+        return job + len(self.weights)
+
+
+def end_at_once():
+    os._exit(3)
+
+
+def test_large_work_is_handed_to_each_process_and_none_need_start():
+    with WorkerPool(Large(), 2, prepare) as pool:
+        assert sorted(job.result() for job in [pool.submit(1), pool.submit(2)]) == [2**22 + 1, 2**22 + 2]
+    with WorkerPool(Large(), 2, prepare):
+        pass
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_dies_before_it_has_its_work_breaks_the_pool():
+    with WorkerPool(Large(), 2, end_at_once) as pool, pytest.raises(BrokenProcessPool):
+        pool.submit(1).result()
+    assert multiprocessing.active_children() == []
+
+
+def test_work_that_cannot_be_copied_is_refused_at_once():
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        WorkerPool(lambda job: job, 1, prepare)
 
 
 def test_what_can_be_handed_to_a_process():

@@ -112,3 +112,9 @@ def test_certifiers_that_take_long_are_a_side_of_their_own():
 def test_a_certifier_of_another_model_is_refused():
     with pytest.raises(SettingError, match="LaplaceSmoothing certifies another model, which is made of"):
         robustness(Classifier(net()), points(), "l1:0.1", [], [LaplaceSmoothing()])
+
+
+@pytest.mark.parametrize("processes", [0, -3])
+def test_no_process_at_all_is_refused(processes):
+    with pytest.raises(SettingError, match=f"processes = {processes}; expected at least 1"):
+        robustness(Classifier(net()), points(), SIZES, [], [CROWN()], processes=processes)

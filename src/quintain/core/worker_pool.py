@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.synchronize import Lock
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -33,12 +35,25 @@ class WorkerPool(Generic[Job, Result]):
     def __init__(self, work: Callable[[Job], Result], processes: int, prepare: Callable[[], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers_end, self._own_end = context.Pipe(duplex=False)
+        self._read_end, self._write_end = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
             processes,
             mp_context=context,
             initializer=_start_worker,
-            initargs=(work, prepare, self._workers_end),
+            initargs=(self._read_end, context.Lock(), prepare, self._workers_end),
         )
+
+        # Not with what a process is started with: that is written while this process itself holds the other
+        # end of the pipe, so that of more than the pipe holds, to a process that has died, it never ends.
+        copied = bytes(ForkingPickler.dumps(work))
+
+        def hand_out() -> None:
+            with suppress(OSError):
+                for _ in range(processes):
+                    self._write_end.send_bytes(copied)
+
+        self._handing_out = threading.Thread(target=hand_out, daemon=True)
+        self._handing_out.start()
 
     def submit(self, job: Job) -> "Future[Result]":
         """Let a process do a job.
@@ -60,6 +75,9 @@ class WorkerPool(Generic[Job, Result]):
         self._pool.shutdown(cancel_futures=True)
         self._own_end.close()
         self._workers_end.close()
+        self._read_end.close()  # nobody reads any more, so that writing ends
+        self._handing_out.join()
+        self._write_end.close()
 
 
 def can_be_pickled(value: object) -> bool:
@@ -75,8 +93,17 @@ _worker: list[Callable[[Any], Any]] = []
 """What does the jobs of a worker process; one entry, set when it starts."""
 
 
-def _start_worker(work: Callable[[Any], Any], prepare: Callable[[], None], parent: Connection) -> None:
-    """Prepare a worker process, which ends as soon as its parent does, or closes the other end of a pipe."""
+def _start_worker(
+    handed_out: Connection, turn: Lock, prepare: Callable[[], None], parent: Connection
+) -> None:
+    """Prepare a worker process, which ends as soon as its parent does, or closes the other end of a pipe.
+
+    Args:
+        handed_out: Gives each process its copy of the work.
+        turn: Held by the process that reads it.
+        prepare: Called first.
+        parent: Ends with the parent.
+    """
 
     def end_with_parent() -> None:
         with suppress(EOFError, OSError):
@@ -85,7 +112,8 @@ def _start_worker(work: Callable[[Any], Any], prepare: Callable[[], None], paren
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     prepare()
-    _worker[:] = [work]
+    with turn:
+        _worker[:] = [handed_out.recv()]
 
 
 def _run_in_worker(job: Any) -> Any:

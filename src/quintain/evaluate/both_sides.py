@@ -100,13 +100,15 @@ def robustness(
         progress: Shows bars.
 
     Raises:
-        SettingError: If there is neither an attack nor a certifier, or a certifier is of another model, as
-            that of smoothing is.
+        SettingError: If there is neither an attack nor a certifier, ``processes`` is below 1, or a certifier
+            is of another model, as that of smoothing is.
         ContradictionError: If an example is both certified and broken; both claims, the example and its index
             are in ``folder`` before.
     """
     if not attacks and not certifiers:
         raise SettingError("neither attacks nor certifiers; expected at least one side of the bracket")
+    if processes < 1:
+        raise SettingError(f"processes = {processes}; expected at least 1, this one")
     for one in certifiers:
         if not callable(one):
             raise SettingError(

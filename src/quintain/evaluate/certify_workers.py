@@ -380,5 +380,6 @@ def _named_early_end() -> Iterator[None]:
     except BrokenProcessPool as error:
         raise ExecutionError(
             "a process that certifies examples ended early; expected enough memory for several at once: with "
-            "OMP_NUM_THREADS=1 in the environment there is no other process"
+            "OMP_NUM_THREADS=1 in the environment there is no other process; and, of a script of yours, its "
+            "own work under if __name__ == '__main__':"
         ) from error
