@@ -112,6 +112,7 @@ def test_two_hidden_layers_are_decided_as_linear_programs_of_all_patterns_do(see
     assert outcome.broken.item() is bool(exact <= 0)
 
 
+@pytest.mark.exhaustive
 @settings(deadline=None, max_examples=3)
 @given(
     name=st.sampled_from(["dense", "conv", "residual", "one logit"]),

@@ -186,6 +186,7 @@ def test_margins_of_tiny_nets_are_proven_up_to_their_exact_minimum():
     assert sum(check_tiny(seed) for seed in range(3)) >= 2
 
 
+@pytest.mark.exhaustive
 @settings(deadline=None, max_examples=3)
 @given(
     name=st.sampled_from(["dense", "conv", "residual", "pool", "smooth"]),

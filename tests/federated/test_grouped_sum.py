@@ -97,6 +97,7 @@ def test_one_malicious_site_moves_an_average_and_keeps_the_median_among_the_hone
     assert outside["secagg"] > 0.01
 
 
+@pytest.mark.exhaustive
 def test_the_largest_legal_updates_of_one_site_ruin_a_mean_and_those_of_two_groups_a_median():
     """No range check refuses them; half of the groups is what no median stands."""
     legal = attacks.largest_legal

@@ -54,6 +54,7 @@ def job():
     )
 
 
+@pytest.mark.exhaustive
 def test_a_copy_is_measured_by_queries_beside_the_same_net_on_true_labels(job):
     assert MEASURES["agreement"] is measure
     found = measure(job)

@@ -54,6 +54,7 @@ def job():
     )
 
 
+@pytest.mark.exhaustive
 def test_canaries_that_a_net_learned_by_heart_are_exposed(job, tmp_path):
     assert MEASURES["exposure"] is measure
     log, kept = tmp_path / "log", tmp_path / "kept"

@@ -53,6 +53,7 @@ def by_measure(findings, attack, group=NATURAL):
     }
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_knows_labels_by_heart_tells_its_members():
     members, others = examples(60, 0), examples(120, 1)
     job = LeakJob(
