@@ -1,5 +1,7 @@
 """``certify --property`` and ``referee``: what they print, write and return."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.verify.nets import random_layers, write_net, write_property
@@ -90,3 +92,16 @@ def test_no_answer_replaces_another_file(call, files, tmp_path, taken):
         assert code == 2
         assert "give a" in complaint
         assert (tmp_path / taken).read_bytes() == before
+
+
+def test_an_answer_may_go_to_a_device_which_stays_one(call, files):
+    net, safe, _ = files
+    assert call("certify", "--model", net, "--property", safe, "--result", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_folder_takes_no_answer(call, files, tmp_path):
+    net, safe, _ = files
+    code, _, complaint = call("certify", "--model", net, "--property", safe, "--result", tmp_path)
+    assert code == 2
+    assert "is a folder; give a file" in " ".join(complaint.split())

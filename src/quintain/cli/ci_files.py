@@ -18,6 +18,7 @@ from quintain.cli.output_files import (
     STANDARD_OUTPUT,
     file_paths,
     refuse_unwritable,
+    remove_earlier,
     write_or_add,
     write_standard_output,
 )
@@ -112,8 +113,8 @@ class CIFiles:
         refuse_unwritable(asked, self.named_folder, self.inputs)
         self.paths = asked
         for name, path in file_paths(asked):
-            if name != "summary" and path.resolve().is_file():
-                path.resolve().unlink()
+            if name != "summary":
+                remove_earlier(path)
 
     def write(self, code: int) -> int:
         """Write the files of a run that has ended with an exit code, and return that code.

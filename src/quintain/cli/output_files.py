@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -17,14 +17,26 @@ from quintain.results.run_layout import RUN_SETTINGS_FILE
 STANDARD_OUTPUT = "-"
 """The value of ``--json`` that stands for standard output."""
 
-_WRITTEN_BY_US = {
-    "junit": b'<testsuites name="quintain"',
-    "sarif": b'"name": "Quintain"',
-    "json": b'{\n "schema": ',
-}
-"""By the name of an option, what each file that it wrote has in its first ``_HEAD_SIZE`` bytes."""
-
 _HEAD_SIZE = 1000
+
+
+def _has(text: bytes) -> Callable[[bytes], bool]:
+    return lambda head: text in head
+
+
+def _is_answer(head: bytes) -> bool:
+    """Whether a file begins with the answer on a property."""
+    return head.split(maxsplit=1)[0] in {b"sat", b"unsat", b"unknown"} if head.strip() else False
+
+
+_WRITTEN_BY_US: Mapping[str, Callable[[bytes], bool]] = {
+    "junit": _has(b'<testsuites name="quintain"'),
+    "sarif": _has(b'"name": "Quintain"'),
+    "json": _has(b'{\n "schema": '),
+    "result": _is_answer,
+    "witness": _is_answer,
+}
+"""By the name of an option, how a file that it wrote is known by its first ``_HEAD_SIZE`` bytes."""
 
 
 def refuse_unwritable(
@@ -103,11 +115,17 @@ def _refuse_overwriting(name: str, path: Path, inputs: Mapping[str, Path]) -> No
         raise SettingError(
             f"--{name} {path} cannot be read, and may be needed: {error.strerror}; give another file"
         ) from None
-    if head and _WRITTEN_BY_US[name] not in head:
+    if head and not _WRITTEN_BY_US[name](head):
         raise SettingError(
             f"--{name} {path} exists, and was not written by --{name}: it would be lost; give another "
             "file, or delete it"
         )
+
+
+def remove_earlier(path: Path) -> None:
+    """Remove what an earlier run wrote to a file, so that it does not stand for this run if it fails."""
+    if path.resolve().is_file():
+        path.resolve().unlink()
 
 
 def file_paths(paths: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from quintain.cli.ci_files import note_reason
 from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE
-from quintain.cli.score_audits import refuse_run_options
+from quintain.cli.output_files import refuse_unwritable, remove_earlier, write_or_add
+from quintain.cli.requirement_threats import refuse_run_options
 from quintain.core.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 CODES = {"unsat": ExitCode.OK, "sat": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}
 """Exit codes by the answer on a property: proven, violated, neither."""
-
-_HEAD_SIZE = 1000
-_ANSWERS = {answer.encode() for answer in CODES}
-"""The first word of a file of answers."""
 
 DECISION_CODES: "dict[Decision, ExitCode]" = {
     "CONFIRMED": ExitCode.OK,
@@ -39,34 +36,33 @@ def decide_property(
         file: The property.
         seconds: How long to try.
         result: Where the answer goes.
-        others: What was said of threats and certifiers, which a property has no use for.
+        others: The threats and the certifier that were named, which a property has no use for.
 
     Raises:
-        SettingError: If these were said too, or other data, weights, a device, a run folder or requirements;
-            if the model is no ONNX file, or a result has no property.
+        SettingError: If there are such, or other data, weights, a device, a run folder or requirements; if
+            the model is no ONNX file, or a result has no property.
     """
-    from quintain.core.files import write_atomically
     from quintain.models.loading import is_onnx
     from quintain.verify.results import result_text
     from quintain.verify.verifier import verify_property
 
     if file is None:
         raise SettingError(f"got --result {result} without --property; expected a property in VNN-LIB 1.0")
-    said = {
+    given = {
         "a threat or a certifier": any(others),
         "--weights": call.weights is not None,
         "--data": call.data != DEFAULT_DATA,
         f"--device {call.device}": call.device not in {DEFAULT_DEVICE, "cpu"},
         f"--model {call.model}": not is_onnx(call.model),
     }
-    if beside := next((text for text, is_said in said.items() if is_said), ""):
+    if beside := next((text for text, is_given in given.items() if is_given), ""):
         raise SettingError(
             f"got --property with {beside}; expected --model net.onnx, and the property alone: it states its "
             "own box of inputs, the file has its weights, and bounds are computed on the CPU"
         )
     refuse_run_options(call, "--property")
     model = call.model.removeprefix("onnx:")
-    _clear_output("result", result, {"model": Path(model), "property": file})
+    _prepare_output("result", result, {"model": Path(model), "property": file})
     verdict = verify_property(model, file, seconds=seconds)
     call.console.print(verdict.answer, markup=False)
     how = f"by {verdict.how}; {verdict.seconds:.1f} s" if verdict.answer != "unknown" else verdict.how
@@ -75,7 +71,7 @@ def decide_property(
     if verdict.counterexample is not None:
         call.print_dim(f"its counterexample holds in {verdict.counterexample.runtime}, torch and float64")
     if result is not None:
-        write_atomically(result, result_text(verdict).encode())
+        write_or_add(result, result_text(verdict).encode(), append=False)
         call.print_dim(str(result))
     return CODES[verdict.answer]
 
@@ -91,9 +87,12 @@ def rule_on_one(
     """Rule on one result, show the ruling, and write the counterexample that holds."""
     from quintain.verify.refereeing import referee
 
-    inputs = {"model": Path(call.model.removeprefix("onnx:")), "property": file, "result": Path(result)}
-    _clear_output("witness", witness, inputs | ({"counterexample": counterexample} if counterexample else {}))
-    ruling = referee(call.model.removeprefix("onnx:"), file, result, counterexample, seconds=seconds)
+    model = call.model.removeprefix("onnx:")
+    inputs = {"model": Path(model), "property": file, "result": Path(result)}
+    if counterexample is not None:
+        inputs["counterexample"] = counterexample
+    _prepare_output("witness", witness, inputs)
+    ruling = referee(model, file, result, counterexample, seconds=seconds)
     call.console.print(f"{ruling.decision}: {ruling.claimed}, {ruling.reason}", markup=False, soft_wrap=True)
     if ruling.counterexample is not None and witness is not None:
         _write_witness(witness, ruling.counterexample)
@@ -125,29 +124,14 @@ def worst_code(rulings: "Sequence[Ruling]") -> ExitCode:
     return next((DECISION_CODES[name] for name in ("REFUTED", "UNDECIDED") if name in decisions), ExitCode.OK)
 
 
-def _clear_output(option: str, place: Path | None, inputs: Mapping[str, Path]) -> None:
-    """Remove an answer of an earlier run, which would stand for this one if it fails.
-
-    Raises:
-        SettingError: If the file is one that the command reads, or is not one of answers.
-    """
-    if place is None or not place.is_file():
-        return
-    for other, read in inputs.items():
-        if read.exists() and place.samefile(read):
-            raise SettingError(f"--{option} {place} is what --{other} reads; give a file of its own")
-    with place.open("rb") as file:
-        head = file.read(_HEAD_SIZE).split()
-    if head and head[0] not in _ANSWERS:
-        raise SettingError(
-            f"--{option} {place} exists, and was not written by --{option}: it would be lost; give another "
-            "file, or delete it"
-        )
-    place.unlink()
+def _prepare_output(option: str, place: Path | None, inputs: Mapping[str, Path]) -> None:
+    """Refuse a file that cannot be written or must not be lost, and remove what was written there before."""
+    if place is not None:
+        refuse_unwritable({option: place}, None, inputs)
+        remove_earlier(place)
 
 
 def _write_witness(place: Path, found: "Counterexample") -> None:
-    from quintain.core.files import write_atomically
     from quintain.verify.results import PropertyVerdict, result_text
 
-    write_atomically(place, result_text(PropertyVerdict("sat", found, "", 0.0)).encode())
+    write_or_add(place, result_text(PropertyVerdict("sat", found, "", 0.0)).encode(), append=False)

@@ -1,4 +1,4 @@
-"""Refuse requirements on threats that a run does not measure, before a run and on a finished one."""
+"""Refuse requirements that a run does not decide: on other threats, or of a command without a record."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from quintain.results.records import SkippedResult
 from quintain.results.requirements import Requirement
 
 if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
     from quintain.results.records import Record
 
 
@@ -76,6 +77,24 @@ def measured_threats(records: "Sequence[Record]") -> tuple[str, ...]:
         return ()
     quantities = (claim.bracket.quantity for record in records for claim in record.claims)
     return tuple(dict.fromkeys(one.threat for one in quantities if one.metric is Metric.ROBUST_ACCURACY))
+
+
+def refuse_run_options(call: "VerbCall", option: str) -> None:
+    """Refuse what is for records alone, where none is written; say so of what a project requires.
+
+    Raises:
+        SettingError: For ``--out`` and ``--require``.
+    """
+    if call.out is not None or call.require:
+        given = "--require" if call.require else "--out"
+        raise SettingError(
+            f"got {given} with {option}, which makes no run folder; leave it out: the exit code says what "
+            "was found"
+        )
+    if call.project.require:
+        call.print_dim(
+            f"not checked: the requirements of {call.project.path}, since {option} makes no record"
+        )
 
 
 def _unmeasured(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quintain.cli.ci_files import note_reason
+from quintain.cli.requirement_threats import refuse_run_options
 from quintain.core.errors import DataError, ExitCode, SettingError
 
 if TYPE_CHECKING:
@@ -92,24 +93,6 @@ def audit_scores(
     call.console.print(told, markup=False, soft_wrap=True)
     note_reason(told)
     return CODES[found]
-
-
-def refuse_run_options(call: "VerbCall", option: str) -> None:
-    """Refuse what is for records alone, where none is written; say so of what a project requires.
-
-    Raises:
-        SettingError: For ``--out`` and ``--require``.
-    """
-    if call.out is not None or call.require:
-        given = "--require" if call.require else "--out"
-        raise SettingError(
-            f"got {given} with {option}, which makes no run folder; leave it out: the exit code says what "
-            "was found"
-        )
-    if call.project.require:
-        call.print_dim(
-            f"not checked: the requirements of {call.project.path}, since {option} makes no record"
-        )
 
 
 def _guesses(audit: "EpsilonAudit") -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from quintain.cli.ci_files import note_reason
-from quintain.cli.score_audits import CODES, refuse_run_options
+from quintain.cli.requirement_threats import refuse_run_options
+from quintain.cli.score_audits import CODES
 from quintain.core.errors import DataError, NotFoundError, SettingError
 from quintain.core.files import read_bytes
 

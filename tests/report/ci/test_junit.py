@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from quintain.core.errors import ExitCode
 from quintain.report.ci.cases import CIRun
 from quintain.report.ci.junit import junit
 from quintain.results.records import RequirementResult
-from quintain.results.verdict import Decision, Verdict
+from quintain.results.verdict import Decision, Outcome, RunVerdict, Verdict
 from tests.report.ci.runs import FAILS, FAR, PASSES, UNDECIDED, attacked, every, failed
 from tests.schemas import check_junit
 
@@ -129,3 +130,15 @@ def test_what_xml_cannot_hold_is_left_out(runs: dict[str, CIRun]) -> None:
 def test_names_stay_when_numbers_change() -> None:
     before, after = attacked(PASSES, FAR), failed(PASSES, FAR)
     assert {name for _, name in read(before)} == {name for _, name in read(after)}
+
+
+@pytest.mark.parametrize("outcome", ["FAILED", "UNDECIDED", "ALARM"])
+def test_what_no_other_case_tells_is_told_by_the_run(outcome: Outcome) -> None:
+    """An alarm is not told by a requirement that is undecided, nor by one that fails."""
+    code = int(ExitCode[outcome])
+    bare = CIRun(verb="certify", command="quintain certify", verdict=RunVerdict(outcome, code, "said"))
+    element = "failure" if outcome == "FAILED" else "error"
+    assert outcomes(bare) == {("quintain.run", "quintain certify"): element}
+    run = replace(attacked(PASSES, FAILS, UNDECIDED), verdict=RunVerdict(outcome, code, "said"))
+    told = outcomes(run)["quintain.run", "quintain attack"]
+    assert told == (element if outcome == "ALARM" else "")

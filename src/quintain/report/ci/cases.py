@@ -26,9 +26,6 @@ FINDING = "finding"
 before there was a record, the answer on a property, scores that contradict a claim.
 """
 
-_STATUSES = {"FAILED": "FAIL", "UNDECIDED": "UNDECIDED", "ALARM": "ERROR"}
-"""The status of such a run, by its outcome."""
-
 BROKEN_OFF = ("EXECUTION", "USAGE", "INTERRUPTED")
 """Outcomes of a run that did not come to its end."""
 
@@ -81,6 +78,10 @@ class Status(StrEnum):
     ERROR = "ERROR"
 
 
+_FOUND = {"FAILED": Status.FAIL, "UNDECIDED": Status.UNDECIDED, "ALARM": Status.ERROR}
+"""By the outcome of a run that came to its end, the status of the case that tells what it found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One thing that was judged.
@@ -116,20 +117,21 @@ def cases(run: CIRun) -> tuple[Case, ...]:
     """
     results = RunResults.of(run.records)
     found = (
-        *_requirement_cases(run, results),
+        *(_requirement_case(run, results, one) for one in results.requirement_results),
         *_regression_cases(run, results),
         *_alarm_cases(run, results),
     )
-    return (_run_case(run, is_told=any(_tells(case) for case in found)), *found)
-
-
-def _tells(case: Case) -> bool:
-    """Whether a case other than that of the run says why the run did not pass."""
-    return case.status is not Status.PASS and not case.message.startswith(_NOT_ENDED)
+    is_told = any(case.status is _FOUND.get(run.verdict.outcome) for case in found)
+    return (_run_case(run, is_told=is_told), *found, *_open_cases(run, results))
 
 
 def _run_case(run: CIRun, *, is_told: bool) -> Case:
-    """Whether the run came to its end, and what it found where no other case tells that."""
+    """Whether the run came to its end, and what it found where no other case tells that.
+
+    Args:
+        run: The run.
+        is_told: Whether another case says why it did not pass.
+    """
     verdict = run.verdict
     left = dict.fromkeys(text for record in run.records for text in record.not_checked)
     details = (
@@ -141,16 +143,13 @@ def _run_case(run: CIRun, *, is_told: bool) -> Case:
     if run.broke_off:
         status, label = Status.ERROR, verdict.outcome.capitalize()
     elif verdict.exit_code and not is_told:
-        status, label, rule = Status(_STATUSES[verdict.outcome]), verdict.outcome.capitalize(), FINDING
+        status, label, rule = _FOUND[verdict.outcome], verdict.outcome.capitalize(), FINDING
     return Case("run", run.name, status, label, verdict.reason, details=details, rule=rule)
 
 
-def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
-    """Each requirement that was decided, and each that a run without a record or its end left open."""
-    decided = results.requirement_results
-    for one in decided:
-        yield _requirement_case(run, results, one)
-    known = {one.requirement for one in decided}
+def _open_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
+    """Each requirement that a run without a record or without its end left open."""
+    known = {one.requirement for one in results.requirement_results}
     if run.broke_off or not run.records:
         reason = f"{_NOT_ENDED}: {run.verdict.reason}"
         for stated in run.requirements:
