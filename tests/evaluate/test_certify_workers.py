@@ -74,12 +74,13 @@ class Elsewhere:
 LINEAR = CROWN()
 
 
-def opened(subject, certifier=LINEAR, **given):
+def opened(subject, certifier=LINEAR, *, processes=1, workers=None):
     """Certify at the asked sizes as if nothing were known."""
     data = points()
     known = certify_examples(subject, data, SIZES, IntervalBounds(), method="intervals").examples
     known = replace(known, certified_radius=(0.0,) * len(data))
-    found, left = certify_open(subject, data, SIZES, certifier, known, method="m", **given)
+    with CertifyWorkers([subject], processes) as own:
+        found, left = certify_open(subject, data, SIZES, certifier, known, method="m", workers=workers or own)
     assert left == 0
     return found
 
@@ -154,12 +155,22 @@ def test_little_work_starts_no_process(jobs, able, monkeypatch):
 
 def test_no_more_processes_than_there_is_work_for(jobs, able):
     with CertifyWorkers([able], 64) as workers:
-        assert not workers.are_of_use(able, IntervalBounds(), 1e9)
+        assert not workers.start_if_useful(able, IntervalBounds(), 1e9)
         assert workers.processes == 1
-        assert workers.are_of_use(able, LINEAR, 4 * certify_workers.SECONDS_EACH)
+        assert workers.start_if_useful(able, LINEAR, 4 * certify_workers.SECONDS_EACH)
         assert workers.processes == 5
-        assert workers.are_of_use(able, LINEAR, 1e9)
+        assert workers.start_if_useful(able, LINEAR, 1e9)
         assert workers.processes == 5
+    assert not jobs
+
+
+def test_the_last_parts_are_small_where_several_processes_share_them(jobs, able):
+    with CertifyWorkers([able], 4) as workers:
+        assert workers.part_size(32, 10, smallest=8) == 32
+        assert workers.start_if_useful(able, LINEAR, 1e9)
+        sizes = {left: workers.part_size(32, left, smallest=8) for left in (1000, 40, 10)}
+        assert sizes == {1000: 32, 40: 10, 10: 8}
+        assert workers.part_size(5, 10, smallest=8) == 5
     assert not jobs
 
 

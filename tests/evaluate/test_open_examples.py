@@ -30,11 +30,12 @@ class Scripted:
         self.distance = distance  # of counterexamples, relative to eps
         self.limits = torch.tensor(limits, dtype=torch.float64)
         self.breaks = torch.full_like(self.limits, torch.inf) if breaks is None else torch.tensor(breaks)
-        self.asked = []
+        self.asked, self.batch_sizes = [], []
 
     def __call__(self, model, x, y, threat, *, eps=None):
         rows = (GRID * x[:, 0]).round().long()
         self.asked += [(row, threat.eps) for row in rows.tolist()]
+        self.batch_sizes.append(len(rows))
         certified, broken = self.limits[rows] >= threat.eps, self.breaks[rows] <= threat.eps
         return CertificateOutcome(
             certified=certified,
@@ -105,18 +106,18 @@ def test_the_way_left_is_that_of_the_last_size_without_a_proof_and_the_nearest_a
     assert [row for row, size in again.asked if size == MIDDLE] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("hopeful", [True, False])
-def test_after_a_refusal_smaller_sizes_are_asked_and_after_a_proof_larger_ones(hopeful):
+@pytest.mark.parametrize("larger_first", [True, False])
+def test_after_a_refusal_smaller_sizes_are_asked_and_after_a_proof_larger_ones(larger_first):
     certifier = Scripted([0.0, SMALL, MIDDLE, LARGE])
-    found, _ = asked_of(certifier, known([0.0] * 4, [np.inf] * 4), hopeful=hopeful)
+    found, _ = asked_of(certifier, known([0.0] * 4, [np.inf] * 4), larger_first=larger_first)
     assert found.examples.certified_radius == (0.0, SMALL, MIDDLE, LARGE)
     assert sorted(certifier.asked) == [
         *((row, size) for row in (0, 1) for size in (SMALL, MIDDLE)),
         *((row, size) for row in (2, 3) for size in (MIDDLE, LARGE)),
     ]
     two = Scripted([LARGE])
-    asked_of(two, known([0.0], [LARGE]), hopeful=hopeful)
-    assert two.asked[0] == (0, MIDDLE if hopeful else SMALL)
+    asked_of(two, known([0.0], [LARGE]), larger_first=larger_first)
+    assert two.asked[0] == (0, MIDDLE if larger_first else SMALL)
 
 
 def test_a_counterexample_breaks_at_its_size_and_is_saved(tmp_path):
@@ -136,6 +137,16 @@ def test_a_counterexample_breaks_at_the_smallest_size_that_allows_it_and_no_smal
     found, unasked = asked_of(certifier, known([0.0], [np.inf]))
     assert found.examples.broken_radius == (SMALL,)
     assert (certifier.asked, unasked) == ([(0, MIDDLE)], 0)
+
+
+def test_a_search_is_given_one_example_at_a_time_and_another_certifier_more():
+    other, search = Scripted([0.0] * 100), Scripted([0.0] * 100)
+    search.seconds = 10.0
+    for certifier in (other, search):
+        asked_of(certifier, known([0.0] * 100, [np.inf] * 100), clock=lambda: 0.0)
+    assert (other.batch_sizes[0], max(other.batch_sizes)) == (1, 32)
+    assert set(search.batch_sizes) == {1}
+    assert sorted(other.asked) == sorted(search.asked)
 
 
 def test_what_would_end_too_late_is_not_asked_and_is_counted():

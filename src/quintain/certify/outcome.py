@@ -67,7 +67,8 @@ class Certifier(Protocol):
     1; ``cost``, ``cheap`` or ``expensive``: of the latter no radii are searched for but those that are
     asked; ``subject``, what it certifies: the ``model``, or one that it makes of it by ``derive``,
     ``smoothed`` by noise or ``ablated`` by bands; ``exemptions``, laws that it cannot keep,
-    each with the reason.
+    each with the reason. One with a setting ``seconds`` may take so many for each example, and is given few
+    at a time.
     """
 
     def __call__(
@@ -85,6 +86,16 @@ class TracingCertifier(Protocol):
 
         The function refuses a model that has changed since.
         """
+
+
+def is_expensive(certifier: Certifier) -> bool:
+    """Whether a certifier says of itself that it takes long."""
+    return bool(getattr(certifier, "cost", "cheap") == "expensive")
+
+
+def takes_seconds(certifier: Certifier) -> bool:
+    """Whether a certifier may take some seconds for one example, such as a search."""
+    return hasattr(certifier, "seconds")
 
 
 def tracing(certifier: Certifier, model: ClassifierLike) -> Callable[..., CertificateOutcome]:

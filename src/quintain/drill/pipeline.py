@@ -137,8 +137,7 @@ def drill(
             if isinstance(plan, Obstacle) and step.name in planner.waiting and not is_last_chance:
                 on_wait(step.name, plan)
                 return
-            context = _context(run, settings, planner.workload, subject, planner.planned, progress)
-            context = replace(context, processes=processes)
+            context = _context(run, settings, planner.workload, subject, planner.planned, progress, processes)
             data = (subject.splits.name, context.test.hash)
             if isinstance(plan, StepPlan):
                 on_plan(step.name, plan)
@@ -218,6 +217,7 @@ def _context(
     subject: Subject,
     planned: frozenset[str],
     progress: Progress,
+    processes: int = 1,
 ) -> DrillContext:
     """Return the context of a step: examples are drawn as the workload says, always the same ones.
 
@@ -235,6 +235,7 @@ def _context(
         ),
         planned=planned,
         progress=progress,
+        processes=processes,
     )
 
 

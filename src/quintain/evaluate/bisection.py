@@ -40,7 +40,7 @@ class Bisection:
         known: What is known of all examples of ``data``.
         rows: The examples that may be tried; all if None.
         way_left: How near each example was to a certificate before: the nearest are tried first.
-        hopeful: Whether of two middle sizes the larger one is tried.
+        larger_first: Whether of two middle sizes the larger one is tried.
 
     Attributes:
         left: The part below 0 of the way from an example's margin down to its bound (N,), at the last size
@@ -57,10 +57,10 @@ class Bisection:
         *,
         rows: np.ndarray | None,
         way_left: Sequence[float],
-        hopeful: bool,
+        larger_first: bool,
     ) -> None:
         self._model, self._data, self._sizes, self._known = model, data, sizes, known
-        self._eps, self._hopeful = np.array([threat.eps for threat in sizes]), hopeful
+        self._eps, self._larger_first = np.array([threat.eps for threat in sizes]), larger_first
         self._certified, self._broken, self._invalid = (
             np.array(column) for column in (known.certified_radius, known.broken_radius, known.invalid)
         )
@@ -93,7 +93,7 @@ class Bisection:
 
     def next_try(self, count: int) -> Try | None:
         """Return at most so many examples to be tried next, but none that is now; None if there is none."""
-        middle = np.where(self._is_free, (self._first + self._last + self._hopeful) // 2, len(self._eps))
+        middle = np.where(self._is_free, (self._first + self._last + self._larger_first) // 2, len(self._eps))
         size_index = int(middle.min(initial=len(self._eps)))
         if size_index == len(self._eps):
             return None

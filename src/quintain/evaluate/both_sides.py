@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quintain.certify.outcome import Certifier
+from quintain.certify.outcome import Certifier, is_expensive
 from quintain.core.errors import ContradictionError, SettingError
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
@@ -34,7 +34,7 @@ from quintain.threats.threat import Threat
 CONTRADICTION = "contradiction"
 """The name of the two files on examples that are both certified and broken, in a folder."""
 
-SHARES = (0.5, 0.5, 1.0)
+TIME_FRACTIONS = (0.5, 0.5, 1.0)
 """Of the time that is left: for the first certifier that takes long, for search, for all that is left."""
 
 
@@ -119,8 +119,8 @@ def robustness(
     sizes = sorted_by_size([to_threat(one) for one in given])
     subject = named_model(model, model.name, model.name, build=build)
     named = {f"{type(attack).__name__}-{number}": attack for number, attack in enumerate(attacks)}
-    cheap = [one for one in certifiers if getattr(one, "cost", "cheap") == "cheap"]
-    dear = [one for one in certifiers if one not in cheap]
+    cheap = [one for one in certifiers if not is_expensive(one)]
+    expensive = [one for one in certifiers if is_expensive(one)]
     proofs = [
         certify_examples(subject, data, sizes, one, method=_title(one), progress=progress) for one in cheap
     ]
@@ -144,7 +144,7 @@ def robustness(
         return known_examples(best_certification(proofs), attacked)
 
     def certify(
-        one: Certifier, rows: np.ndarray, share: float, way_left: Sequence[float] = ()
+        one: Certifier, rows: np.ndarray, time_fraction: float, way_left: Sequence[float] = ()
     ) -> Certification:
         found, _ = certify_open(
             subject,
@@ -153,10 +153,10 @@ def robustness(
             one,
             known(),
             method=_title(one),
-            hopeful=one is dear[0],
+            larger_first=one is expensive[0],
             rows=rows,
             way_left=way_left,
-            seconds=share * max(0.0, ends - clock()),
+            seconds=time_fraction * max(0.0, ends - clock()),
             clock=clock,
             workers=workers,
             progress=progress,
@@ -166,11 +166,11 @@ def robustness(
 
     everyone = np.arange(len(data))
     with CertifyWorkers([subject], processes) as workers:
-        if dear:
-            way_left = np.array(certify(dear[0], everyone, SHARES[0]).way_left)
+        if expensive:
+            way_left = np.array(certify(expensive[0], everyone, TIME_FRACTIONS[0]).way_left)
             near = np.flatnonzero(way_left < 0.5)
-            for one in dear[1:]:
-                certify(one, near, SHARES[1], way_left.tolist())
+            for one in expensive[1:]:
+                certify(one, near, TIME_FRACTIONS[1], way_left.tolist())
             far = np.flatnonzero(_open(known(), sizes).any(0) & ~(way_left < 0.5))
             if len(far) and attacked is not None and clock() < ends:
                 again = run_attacks(
@@ -183,8 +183,8 @@ def robustness(
                     progress=progress,
                 )
                 attacked = _with(attacked, far, again)
-            for one in dear[1:]:
-                certify(one, everyone, SHARES[2], way_left.tolist())
+            for one in expensive[1:]:
+                certify(one, everyone, TIME_FRACTIONS[2], way_left.tolist())
     best = best_certification(proofs)
     both, claims = robustness_claims(subject, data, sizes, certification=best, attacked=attacked)
     if folder is not None and best is not None:

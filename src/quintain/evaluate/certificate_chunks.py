@@ -119,7 +119,6 @@ def certify_in_chunks(
         KeyboardInterrupt: With what is kept, in words.
     """
     chunks = store.get() if store is not None else []
-    found = len(chunks)
     done = np.zeros(count, bool)
     for chunk in chunks:
         done[chunk.rows] = True
@@ -129,10 +128,8 @@ def certify_in_chunks(
     def next_rows(_waiting: int) -> np.ndarray | None:
         left = np.flatnonzero(~taken)
         size = min(batch_size, pace.next_size(len(left)) if pace else batch_size)
-        ways = 1 if sharing is None else sharing.workers.processes
-        if ways > 1:
-            # the last chunks are small, so that no process waits long for another one
-            size = min(size, max(pace.smallest if pace else 1, len(left) // ways))
+        if sharing is not None:
+            size = sharing.workers.part_size(size, len(left), smallest=pace.smallest if pace else 1)
         rows = left[:size]
         taken[rows] = True
         return rows if len(rows) else None
@@ -155,9 +152,6 @@ def certify_in_chunks(
         advance(len(rows))
 
     def seconds_left() -> float:
-        # the first chunk says little: what is computed once for all is a part of it
-        if len(chunks) < found + 2:
-            return 0.0
         return chunks[-1].seconds / len(chunks[-1].rows) * int((~taken).sum())
 
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
+from quintain.certify.outcome import CertificateOutcome, Certifier, is_expensive, takes_seconds, tracing
 from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
@@ -26,11 +26,11 @@ from quintain.threats.threat import Threat, contains
 
 BATCH_SIZE = 512
 
-FEW = 8
+SEARCH_BATCH_SIZE = 8
 """Most examples in a saved chunk of a certifier that may take some seconds for each, such as a search."""
 
-FIRST = 4
-"""Examples in the first chunk of another one that takes long, whose time for one hardly depends on others."""
+TRIAL_SIZE = 4
+"""Examples in the first chunk of another expensive one, whose time for one hardly depends on the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,6 @@ def certify_examples(
     sizes = sorted_by_size(threats)
     predicted = predictions(subject.model, data, batch_size=batch_size)
     radii = [threat.eps for threat in sizes]
-    search = getattr(certifier, "cost", "cheap") == "cheap"
     store = pace = None
     if checkpoint_dir is not None:
         store = CertificateStore(
@@ -109,14 +108,14 @@ def certify_examples(
                 "batch_size": batch_size,
             },
         )
-    if hasattr(certifier, "seconds"):
-        batch_size, pace = min(batch_size, FEW), Pace(1)
-    elif not search:
-        pace = Pace(FIRST)
+    if takes_seconds(certifier):
+        batch_size, pace = min(batch_size, SEARCH_BATCH_SIZE), Pace(1)
+    elif is_expensive(certifier):
+        pace = Pace(TRIAL_SIZE)
     elif store is not None:
         smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
         pace = Pace(batch_size if smallest is None else smallest)
-    task = CertifierTask(certifier, sizes[-1], tuple(radii), search)
+    task = CertifierTask(certifier, sizes[-1], tuple(radii), search=not is_expensive(certifier))
     with (
         progress.bar(f"certify {subject.name}", len(data)) as advance,
         CertifyWorkers([subject], processes) as workers,

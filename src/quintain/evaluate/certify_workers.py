@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
+from quintain.certify.outcome import CertificateOutcome, Certifier, is_expensive, tracing
 from quintain.certify.radius_search import largest_certified_radius
 from quintain.core.errors import ExecutionError
 from quintain.core.processes import world_size
@@ -139,16 +139,16 @@ class CertifyWorkers:
         """How many processes there are, this one included."""
         return 1 if self._pool is None else 1 + self._others
 
-    def are_of_use(self, subject: EvaluatedModel, certifier: Certifier, seconds: float) -> bool:
-        """Whether there are processes for this, which are started if they are worth it.
+    def start_if_useful(self, subject: EvaluatedModel, certifier: Certifier, seconds: float) -> bool:
+        """Start the processes if they are worth it, and return whether there are some for this.
 
         Args:
             subject: The model.
             certifier: What certifies it.
             seconds: About how long this process alone would take.
         """
-        facts = getattr(certifier, "cost", "cheap"), getattr(certifier, "subject", "model")
-        if not self._others or facts != ("expensive", "model") or subject.name not in self._subjects:
+        takes_long = is_expensive(certifier) and getattr(certifier, "subject", "model") == "model"
+        if not self._others or not takes_long or subject.name not in self._subjects:
             return False
         if not self._on_one_thread:
             # another thread would gain nothing, and on a busy machine cost as much again
@@ -163,9 +163,21 @@ class CertifyWorkers:
             )
         return self._pool is not None
 
-    def places(self, given: int) -> int:
-        """Return how many more jobs they can be given beside those that were."""
-        return AHEAD * self._others - given
+    def can_take_more(self, num_given: int) -> bool:
+        """Whether they can be given another job beside those that they have."""
+        return num_given < AHEAD * self._others
+
+    def part_size(self, usual: int, left: int, smallest: int) -> int:
+        """Return how many examples are certified at once: ``usual``, or fewer where few are left.
+
+        The last parts are small, so that no process waits long for another one.
+
+        Args:
+            usual: How many one process takes at once.
+            left: How many are left for all.
+            smallest: How many are worth a call of the certifier.
+        """
+        return usual if self.processes == 1 else min(usual, max(smallest, left // self.processes))
 
     def submit(
         self, subject: EvaluatedModel, task: CertifierTask, x: Tensor, y: Tensor
@@ -218,7 +230,7 @@ def share_out(
             other parts find may make one.
         here: Certifies a part in this process, and notes what was found.
         finish: Notes what another process found.
-        seconds_left: About how long all that is left would take here.
+        seconds_left: About how long all that is left would take here; asked when two parts are done.
         sharing: With which other processes; None for none.
 
     Raises:
@@ -226,10 +238,13 @@ def share_out(
         QuintainError: Whatever a process raises, in this one.
     """
     given: dict[Future[_Reply | None], Part] = {}
+    num_done = 0
     while True:
-        shared = sharing if sharing is not None and _is_of_use(sharing, seconds_left()) else None
+        # the first part says little of the rest: what is computed once for all is in its time
+        seconds = seconds_left() if num_done > 1 else 0.0
+        shared = sharing if sharing is not None and _start_if_useful(sharing, seconds) else None
         # the others first, so that they compute while this process does
-        while shared is not None and shared.workers.places(len(given)) > 0:
+        while shared is not None and shared.workers.can_take_more(len(given)):
             part = next_part(len(given))
             if part is None:
                 break
@@ -237,6 +252,7 @@ def share_out(
         part = next_part(0)
         if part is not None:
             here(part)
+            num_done += 1
         elif not given:
             return
         else:
@@ -252,10 +268,11 @@ def share_out(
                 assert sharing is not None
                 sharing.workers.give_up()
                 here(part)
+            num_done += 1
 
 
-def _is_of_use(sharing: Sharing[Any], seconds: float) -> bool:
-    return sharing.workers.are_of_use(sharing.subject, sharing.certifier, seconds)
+def _start_if_useful(sharing: Sharing[Any], seconds: float) -> bool:
+    return sharing.workers.start_if_useful(sharing.subject, sharing.certifier, seconds)
 
 
 def _can_be_built(subject: EvaluatedModel) -> bool:

@@ -4,7 +4,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.crown import expected_seconds
-from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
+from quintain.certify.outcome import CertificateOutcome, Certifier, takes_seconds, tracing
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
@@ -26,6 +25,7 @@ from quintain.evaluate.certify_workers import (
     share_out,
 )
 from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.pacing import Pace
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.precision import plain_products
@@ -36,11 +36,11 @@ from quintain.threats.threat import Threat
 COUNTEREXAMPLES = "counterexamples"
 """The folder, in a run folder, of inputs that a certifier found to break an example."""
 
-CHUNK, CHUNK_SECONDS = 32, 2.0
+BATCH_SIZE, CALL_SECONDS = 32, 2.0
 """Most examples in one call of the certifier, and about how many seconds a call may take."""
 
-LAST_CHUNK = 8
-"""Examples in the last calls where several processes share them, so that none waits long for another one."""
+LAST_BATCH_SIZE = 8
+"""Examples in the last calls where several processes share them."""
 
 
 def too_long(subject: EvaluatedModel, data: Dataset, threat: Threat, seconds: float) -> str:
@@ -85,12 +85,11 @@ def certify_open(
     known: PerExample,
     *,
     method: str,
-    hopeful: bool = True,
+    larger_first: bool = True,
     rows: np.ndarray | None = None,
     way_left: Sequence[float] = (),
     seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
-    processes: int = 1,
     workers: CertifyWorkers | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Certification, int]:
@@ -106,14 +105,14 @@ def certify_open(
         certifier: The certifier, an expensive one.
         known: What is known of all examples of ``data``.
         method: The certifier's name in records.
-        hopeful: Whether a try is likely to succeed: of two middle sizes the larger one is then tried.
+        larger_first: Whether of two middle sizes the larger one is tried, as where a try is likely to
+            succeed.
         rows: The examples that may be tried; all if not given.
         way_left: How near each example was to a certificate before, as ``Certification`` says: the nearest
             are tried first.
         seconds: Time for all tries. A try is not begun if it would end later, by the time of the one before.
         clock: Tells the time.
-        processes: How many try examples at once, as ``CertifyWorkers`` says.
-        workers: Those that do, where several calls share them; ``processes`` are started if not given.
+        workers: Other processes that try examples, too.
         progress: Shows a bar of examples.
 
     Returns:
@@ -121,20 +120,24 @@ def certify_open(
         that are left open at some size for want of time.
     """
     sizes, started = sorted_by_size(threats), clock()
-    state = Bisection(subject.model, data, sizes, known, rows=rows, way_left=way_left, hopeful=hopeful)
+    state = Bisection(
+        subject.model, data, sizes, known, rows=rows, way_left=way_left, larger_first=larger_first
+    )
     assumptions: tuple[str, ...] = ()
-    tries, count, pace = 0, 1, 0.0
     certify = tracing(certifier, subject.model)
+    pace = Pace(1, CALL_SECONDS)
     # one example of a search may take much longer than the one before
-    most = 1 if hasattr(certifier, "seconds") else CHUNK
-    together = CertifyWorkers([subject], processes) if workers is None else workers
+    batch_size = 1 if takes_seconds(certifier) else BATCH_SIZE
+
+    def seconds_of(examples: int) -> float:
+        return examples * (pace.seconds_per_example or 0.0)
 
     def next_try(waiting: int) -> Try | None:
-        size = count
-        if together.processes > 1:
-            size = min(count, max(LAST_CHUNK, state.num_free // together.processes))
+        size = min(batch_size, pace.next_size(state.num_free))
+        if workers is not None:
+            size = workers.part_size(size, state.num_free, smallest=LAST_BATCH_SIZE)
         one = state.next_try(size)
-        if one is None or clock() - started + pace * len(one.rows) * (1 + waiting) > seconds:
+        if one is None or clock() - started + seconds_of(len(one.rows)) * (1 + waiting) > seconds:
             return None
         state.begin(one)
         return one
@@ -154,31 +157,20 @@ def certify_open(
         record(one, answer.outcome, answer.seconds)
 
     def record(one: Try, outcome: CertificateOutcome, spent: float) -> None:
-        nonlocal tries, count, pace, assumptions
-        pace, assumptions = spent / len(one.rows), outcome.assumptions
-        tries += 1
-        count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
+        nonlocal assumptions
+        assumptions = outcome.assumptions
+        pace.record(len(one.rows), spent)
         x, y = examples(one)
         with plain_products(subject.model.device), torch.no_grad():
             clean = -margin(subject.model(x).double(), y)
         advance(state.record(one, outcome, clean))
 
     def seconds_left() -> float:
-        # the first try says little: what is computed once for all is a part of it
-        return min(pace * state.num_open, seconds - (clock() - started)) if tries > 1 else 0.0
+        return min(seconds_of(state.num_open), seconds - (clock() - started))
 
-    with ExitStack() as stack:
-        bar = progress.bar(f"certify {subject.name} by {method}", state.num_open)
-        advance = stack.enter_context(bar)
-        if workers is None:
-            stack.enter_context(together)
-        share_out(
-            next_try,
-            here,
-            finish,
-            seconds_left=seconds_left,
-            sharing=Sharing(together, subject, certifier, task, examples),
-        )
+    sharing = None if workers is None else Sharing(workers, subject, certifier, task, examples)
+    with progress.bar(f"certify {subject.name} by {method}", state.num_open) as advance:
+        share_out(next_try, here, finish, seconds_left=seconds_left, sharing=sharing)
     found = Certification(
         state.examples,
         method,

@@ -32,30 +32,33 @@ REQUEST_SIZE = 64
 
 @dataclass(slots=True)
 class Pace:
-    """The measured speed of one attack, and the batch size that follows from it.
+    """The measured speed of one attack or certifier, and the batch size that follows from it.
 
     Args:
         smallest: Smallest batch that uses the machine well.
         seconds: About how long a chunk is to last.
+
+    Attributes:
+        seconds_per_example: As of the chunk before; None before the first.
     """
 
     smallest: int
     seconds: float = CHECKPOINT_SECONDS
-    _seconds_per_example: float | None = field(default=None, init=False)
+    seconds_per_example: float | None = field(default=None, init=False)
 
     def next_size(self, left: int) -> int:
-        """Return how many of the ``left`` examples are attacked next; the first time it is a short trial."""
-        if self._seconds_per_example is None:
+        """Return how many of the ``left`` examples are taken next; the first time it is a short trial."""
+        if self.seconds_per_example is None:
             size = self.smallest
         else:
-            size = max(self.smallest, int(self.seconds / max(self._seconds_per_example, 1e-9)))
+            size = max(self.smallest, int(self.seconds / max(self.seconds_per_example, 1e-9)))
         # A rest of less than half a chunk is taken along: it would be a small and slow one.
         return left if left <= 1.5 * size else size
 
     def record(self, count: int, seconds: float) -> None:
         """Note that ``count`` examples took so long; of a small rest this says nothing."""
         if count >= self.smallest:
-            self._seconds_per_example = seconds / count
+            self.seconds_per_example = seconds / count
 
 
 def work_clock(model: ClassifierLike) -> Callable[[], float]:

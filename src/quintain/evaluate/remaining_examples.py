@@ -9,6 +9,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import known_examples
 from quintain.evaluate.certify import Certification, best_certification
+from quintain.evaluate.certify_workers import CertifyWorkers
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.open_examples import certify_open, too_long
 from quintain.results.robustness_records import AttackedModel
@@ -66,17 +67,18 @@ def certify_remaining(
             f"{title}: not tried, since {why}; --certifier {entry.name} tries all the same.",
         )
     known = known_examples(certification, attacked)
-    found, unasked = certify_open(
-        subject,
-        data,
-        threats,
-        method,
-        known,
-        method=title,
-        seconds=seconds,
-        processes=processes,
-        progress=progress,
-    )
+    with CertifyWorkers([subject], processes) as workers:
+        found, unasked = certify_open(
+            subject,
+            data,
+            threats,
+            method,
+            known,
+            method=title,
+            seconds=seconds,
+            workers=workers,
+            progress=progress,
+        )
     notes: tuple[str, ...] = ()
     if unasked:
         notes = (
