@@ -145,8 +145,8 @@ def test_the_masks_of_a_site_are_those_with_each_peer_and_come_off_the_sum_of_th
     at_once, one_by_one, total = (np.zeros(7, WORD_DTYPE) for _ in range(3))
     masks.add_pair_masks(at_once, privates[2], peers, bytes(32), 2)
     for peer, public in peers.items():
-        masks.add_pair_mask(one_by_one, privates[2], public, bytes(32), 2, peer)
-        masks.add_pair_mask(total, privates[peer], publics[2], bytes(32), peer, 2)
+        masks.add_streams(one_by_one, [masks.pair_stream(privates[2], public, bytes(32), 2, peer)])
+        masks.add_streams(total, [masks.pair_stream(privates[peer], publics[2], bytes(32), peer, 2)])
     assert np.array_equal(at_once, one_by_one)
     masks.add_pair_masks(total, privates[2], peers, bytes(32), 2)
     assert not total.any()

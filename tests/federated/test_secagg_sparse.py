@@ -346,7 +346,8 @@ def test_without_the_check_of_connectedness_a_group_is_summed_apart(monkeypatch)
             for lost in (10, 11):
                 private = recovered(view, lost).to_bytes(32, "big")
                 public = view.keys[i].mask_public
-                masks.add_pair_mask(group, private, public, view.transcript_hash, i, lost, remove=True)
+                stream = masks.pair_stream(private, public, view.transcript_hash, i, lost, remove=True)
+                masks.add_streams(group, [stream])
     assert np.array_equal(group, total(party.words[:5]))
 
 

@@ -161,10 +161,15 @@ def test_without_the_threshold_rule_two_stories_lay_a_site_open(monkeypatch):
     state, truth, vector, told = two_stories(2)
     seed, private = (interpolate(told[survived]).to_bytes(32, "big") for survived in (True, False))
     masks.add_self_mask(vector, seed, state.transcript_hash, 3, remove=True)
-    for peer in range(3):
-        masks.add_pair_mask(
-            vector, private, state.keys[peer].mask_public, state.transcript_hash, 3, peer, remove=True
-        )
+    masks.add_streams(
+        vector,
+        [
+            masks.pair_stream(
+                private, state.keys[peer].mask_public, state.transcript_hash, 3, peer, remove=True
+            )
+            for peer in range(3)
+        ],
+    )
     assert np.array_equal(vector, truth)
 
 

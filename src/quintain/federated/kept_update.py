@@ -4,7 +4,7 @@ Over one model a site masks one vector, bit for bit; and each model is to be the
 sum, of which a client without memory could not tell. The model is kept before training starts, the update
 after it. The file says what made the update: that of another plan (without noise, say), of another net over
 the same weights, of other data or of another seed is not sent again. The file belongs to the site, as its
-data does: it is readable by its user alone, and is overwritten in each round.
+data does: it is readable by its user alone, and is replaced in each round.
 """
 
 import copy

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
+from quintain.federated.secagg.masks import Stream
 from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.view import ServerView
-
-Stream = tuple[bytes, bool]
-"""A mask's key, and whether its stream is subtracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +129,13 @@ class MaskAttacker:
                 continue
             mine, theirs = self._keys[own].mask_public, self._keys[peer].mask_public
             if mine in self._private:
-                key = masks.pair_key(self._private[mine], theirs, link, own, peer)
+                private, public = self._private[mine], theirs
             elif theirs in self._private:
-                key = masks.pair_key(self._private[theirs], mine, link, own, peer)
+                private, public = self._private[theirs], mine
             else:
                 unknown.append(roster.names[peer])
                 continue
-            of_pairs.append((key, own < peer))
+            of_pairs.append(masks.pair_stream(private, public, link, own, peer, remove=True))
         return of_self, of_pairs, tuple(unknown)
 
 

@@ -21,6 +21,9 @@ CACHED_WORDS = 2**17
 """A vector of so many words, 512 KiB, stays in the cache from one stream to the next."""
 _ZEROS = memoryview(bytes(4 * CHUNK_WORDS))
 
+Stream = tuple[bytes, bool]
+"""A mask's key, and whether its stream is subtracted."""
+
 
 def add_stream(encoded: EncodedVector, key: bytes, *, subtract: bool = False) -> None:
     """Add the stream of ``key`` to ``encoded`` in place, mod 2^32, or subtract it."""
@@ -35,10 +38,8 @@ def add_stream(encoded: EncodedVector, key: bytes, *, subtract: bool = False) ->
         add_or_subtract(part, mask, out=part)
 
 
-def add_streams(
-    encoded: EncodedVector, streams: Sequence[tuple[bytes, bool]], out: EncodedVector | None = None
-) -> None:
-    """Add the streams of some keys, mod 2^32, or subtract those with True beside them.
+def add_streams(encoded: EncodedVector, streams: Sequence[Stream], out: EncodedVector | None = None) -> None:
+    """Add some streams, mod 2^32.
 
     It is done in place, or into ``out``, which spares a copy of a long vector.
     """
@@ -83,19 +84,33 @@ def pair_key(
 
 def self_streams(
     seed: bytes | bytearray, transcript_hash: bytes, site: int, *, remove: bool = False
-) -> list[tuple[bytes, bool]]:
+) -> list[Stream]:
     """Return the stream that is a site's self-mask, for ``add_streams``."""
     return [(self_key(seed, transcript_hash, site), remove)]
 
 
+def pair_stream(
+    private: X25519PrivateKey | bytes | bytearray,
+    peer_public: bytes,
+    transcript_hash: bytes,
+    site: int,
+    peer: int,
+    *,
+    remove: bool = False,
+) -> Stream:
+    """Return the stream that ``site`` shares with ``peer``, for its vector.
+
+    The key may be derived from either private half: give that one and the other's public key.
+    """
+    return pair_key(private, peer_public, transcript_hash, site, peer), (site > peer) != remove
+
+
 def pair_streams(
     private: bytes | bytearray, peers: Mapping[int, bytes], transcript_hash: bytes, site: int
-) -> list[tuple[bytes, bool]]:
+) -> list[Stream]:
     """Return the streams that ``site`` shares with some peers, given their public keys, for its vector."""
     loaded = load_x25519(private)
-    return [
-        (pair_key(loaded, public, transcript_hash, site, peer), site > peer) for peer, public in peers.items()
-    ]
+    return [pair_stream(loaded, public, transcript_hash, site, peer) for peer, public in peers.items()]
 
 
 def mask_vector(
@@ -135,25 +150,6 @@ def add_self_mask(
 ) -> None:
     """Add a site's self-mask to its vector (or to a sum), or remove it."""
     add_streams(encoded, self_streams(seed, transcript_hash, site, remove=remove))
-
-
-def add_pair_mask(
-    encoded: EncodedVector,
-    private: bytes | bytearray,
-    peer_public: bytes,
-    transcript_hash: bytes,
-    site: int,
-    peer: int,
-    *,
-    remove: bool = False,
-) -> None:
-    """Put the mask that ``site`` shares with ``peer`` on the vector of ``site``, or take it off.
-
-    The key may be worked out from either private half: give that one and the other's public key.
-    """
-    add_stream(
-        encoded, pair_key(private, peer_public, transcript_hash, site, peer), subtract=(site > peer) != remove
-    )
 
 
 def add_pair_masks(

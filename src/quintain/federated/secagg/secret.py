@@ -22,8 +22,8 @@ def wipe(buffer: bytearray) -> None:
         part[:] = _ZEROS[: len(part)]
 
 
-class Holder(Generic[T]):
-    """Something that moves: whoever takes it leaves the holder empty, and nobody sees, copies or pickles it.
+class SingleUse(Generic[T]):
+    """Something that is used once: taking it leaves this empty, and nobody sees, copies or pickles it.
 
     An old state can then not be run a second time.
     """
@@ -56,7 +56,7 @@ class Holder(Generic[T]):
         return taken
 
     def move(self) -> Self:
-        """The same content in a new holder; this one is empty afterwards."""
+        """The same content in a new object; this one is empty afterwards."""
         # not by the class's own call, which may make a copy that nobody overwrites
         moved = type(self).__new__(type(self))
         moved._content = self.take()
@@ -73,7 +73,7 @@ class Holder(Generic[T]):
         raise TypeError("a secret is not copied or pickled")
 
 
-class Secret(Holder[bytearray]):
+class Secret(SingleUse[bytearray]):
     """Bytes that are overwritten when they are erased.
 
     Args:
@@ -92,13 +92,13 @@ class Secret(Holder[bytearray]):
         super().erase()
 
 
-class HeldVector(Holder[NDArray[np.uint32]]):
+class HeldVector(SingleUse[NDArray[np.uint32]]):
     """A vector, which is no copy: its site keeps it until the model moves."""
 
     __slots__ = ()
 
 
-class LoadedKeys(Holder[Mapping[int, X25519PrivateKey]]):
+class LoadedKeys(SingleUse[Mapping[int, X25519PrivateKey]]):
     """Private keys by peer, loaded for the two uses that a step and the next one have of each.
 
     The library overwrites them when they are let go.
