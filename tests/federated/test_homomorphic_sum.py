@@ -439,6 +439,46 @@ def test_a_part_of_a_vector_in_the_clear_is_an_alarm(key, bared, form):
         party.server.check_view(transport.view_under(party.policy), truth, ())
 
 
+def sees_plain_words(party, transport, site, words, sent):
+    """Whether the check finds a site's words in a message of these bytes behind its head."""
+    view, name = transport.view_under(party.policy), party.policy.roster.names[site]
+    received = tuple(
+        replace(one, data=one.data[:REPLY_HEAD] + sent)
+        if one.site == site and one.data[4] == ENCRYPTED
+        else one
+        for one in view.received
+    )
+    try:
+        party.server.check_view(replace(view, received=received), {name: words}, ())
+    except MechanismError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("length", [60, 123, 1000])
+def test_each_row_of_eight_words_and_a_fifteenth_of_a_vector_is_noticed_in_the_clear(key, length):
+    party = Round(key)
+    _, transport = party.run()
+    words = np.random.default_rng(0).integers(1, 2**32, length, dtype=np.uint32)
+
+    def missed(size):
+        rows = (words[start : start + size] for start in range(length - size + 1))
+        return sum(not sees_plain_words(party, transport, 2, words, row.tobytes()) for row in rows)
+
+    assert missed(8 + length // 15) == 0
+    assert missed(8 + length // 30) > 0
+
+
+def test_zeros_in_a_ciphertext_are_not_taken_for_those_of_a_vector(key):
+    """Bytes of 0 are in many a message: a run of words that are nearly all 0 shows nothing."""
+    party = Round(key)
+    _, transport = party.run()
+    for num_filled, is_alarm in [(0, False), (3, False), (4, True), (8, True)]:
+        words = np.zeros(8, np.uint32)
+        words[:num_filled] = 7
+        assert sees_plain_words(party, transport, 2, words, words.tobytes()) is is_alarm
+
+
 def test_training_makes_the_same_model_as_a_secure_sum_with_a_dropout():
     sites = partition(blobs(), 4, min_examples=10, min_per_class=1).sites
     nets = [linear(), linear()]

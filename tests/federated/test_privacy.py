@@ -1,5 +1,6 @@
 """One epsilon for a federation: DP-SGD at each site, noise that sites share, and noise by the server."""
 
+import copy
 import errno
 from dataclasses import replace
 from unittest.mock import patch
@@ -545,6 +546,23 @@ def test_a_delta_that_gives_away_a_record_of_some_site_is_told_whoever_has_the_l
         told = site_level(ledgers, 0.01)
     assert told.guarantee.epsilon == told.epsilon_by_site["few"]
     assert told.notes[-1].startswith("many: delta = 0.01 is not below 1/1000: publishing one random")
+
+
+@pytest.mark.parametrize("sites_with_one", [3, 4, 7])
+def test_of_many_warnings_on_single_sites_three_are_shown_and_all_are_counted(sites_with_one):
+    ledger = _trained(SITE)
+    plain = ledger.guarantee(1e-5)
+    ledgers = {f"site-{i}": copy.copy(ledger) for i in range(8)}
+    warned = {id(one) for one in list(ledgers.values())[1 : 1 + sites_with_one]}
+
+    def with_warnings(ledger, _delta):
+        return replace(plain, num_units=1000 if id(ledger) in warned else 10, delta=0.01)
+
+    with patch.object(Ledger, "guarantee", with_warnings):
+        notes = site_level(ledgers, 0.01).notes[2:]
+    assert [note.partition(":")[0] for note in notes[:3]] == ["site-1", "site-2", "site-3"]
+    more = (f"warnings on single sites: {sites_with_one} in all",)
+    assert notes[3:] == (more if sites_with_one > 3 else ())
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (10, 10, 14, 14)])

@@ -45,7 +45,7 @@ from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
 
 MIN_RUN = 8
-"""Words in a row of a site's vector, half of them not 0, that are no chance in what the server saw."""
+"""So many neighboring words, at least half of them not 0, are in what the server saw by no chance."""
 
 NUM_RUNS = 16
 """Places of a vector, evenly spread, at which such a run is looked for."""
@@ -162,8 +162,8 @@ class HomomorphicSum(Aggregation):
     ) -> None:
         """Look for a site's words, its integers or its numbers in the clear in what it sent.
 
-        Runs of 8 of them are looked for at 16 places of its vector: what bares fewer than a sixteenth may be
-        missed.
+        Runs of 8 of them are looked for at 16 places of its vector: whatever bares 8 neighboring words and a
+        fifteenth of the vector more holds such a run, and is noticed unless most of these words are 0.
         """
         names, encoding = view.policy.roster.names, view.policy.encoding
         for letter in view.received:
@@ -172,8 +172,8 @@ class HomomorphicSum(Aggregation):
                 continue
             starts = np.linspace(0, len(words) - MIN_RUN, NUM_RUNS).astype(int).tolist()
             runs = [words[start : start + MIN_RUN] for start in dict.fromkeys(starts)]
-            told = [run for run in runs if 2 * np.count_nonzero(run) >= MIN_RUN]
-            if any(form in letter.data for run in told for form in _plain_forms(run, encoding)):
+            no_chance = [run for run in runs if 2 * np.count_nonzero(run) >= MIN_RUN]
+            if any(form in letter.data for run in no_chance for form in _plain_forms(run, encoding)):
                 raise MechanismError(
                     f"the server's view gives away the vector of {names[letter.site]!r}: its words are in "
                     "the clear in what it sent; expected a ciphertext: do not run this build"

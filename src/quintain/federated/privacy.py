@@ -12,8 +12,8 @@ from quintain.federated.client_noise import ClientNoise
 from quintain.federated.noise import DistributedNoise
 from quintain.federated.plan import TrainingPlan
 
-MOST_WARNINGS = 3
-"""Warnings on single sites that are told, beside those of the site of the largest epsilon."""
+MAX_SITE_WARNINGS = 3
+"""How many warnings on single sites are shown, beside those of the site of the largest epsilon."""
 
 MIN_USEFUL_SITES = 50
 """With fewer sites, noise that hides a site's whole update leaves little of a net's average."""
@@ -60,8 +60,8 @@ def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy
         for text in one.warnings
         if text not in worst.warnings
     ]
-    if len(others) > MOST_WARNINGS:
-        others = [*others[:MOST_WARNINGS], f"{len(others) - MOST_WARNINGS} more warnings on single sites"]
+    if len(others) > MAX_SITE_WARNINGS:
+        others[MAX_SITE_WARNINGS:] = [f"warnings on single sites: {len(others)} in all"]
     return FederationPrivacy(
         mechanism="DP-SGD at each site",
         guarantee=worst,
