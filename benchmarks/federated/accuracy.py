@@ -30,7 +30,6 @@ from torch import nn
 from benchmarks.harness import Comparison
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
-from quintain.evaluate.model import class_counts
 from quintain.evaluate.steps import federate
 from quintain.models import xray_cnn
 from quintain.models.classifier import Classifier
@@ -101,7 +100,7 @@ def _run(seed: int, strategy: str = "") -> list[Floats]:
     def record_scores(model: Classifier, data: Dataset) -> ClassCounts:
         scores = _scores(model, data)
         recorded.append(scores)
-        return class_counts((scores > 0) == (data.labels == 1), data.labels, data.num_classes)
+        return ClassCounts.of((scores > 0) == (data.labels == 1), data.labels, data.num_classes)
 
     skipped = mock.patch.object(federate, "fit", _skip_training) if strategy else nullcontext()
     with TemporaryDirectory() as folder, mock.patch.object(federate, "clean_counts", record_scores), skipped:

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 
 from quintain.core.errors import SettingError
@@ -16,6 +17,13 @@ def test_a_tally_gives_the_accuracies_of_the_field():
     assert tally.balanced_accuracy == pytest.approx((138 / 234 + 376 / 390) / 2)
     assert tally.majority_accuracy == 390 / 624
     assert tally.interval()[0] < tally.accuracy < tally.interval()[1]
+
+
+def test_predictions_are_counted_by_their_true_class():
+    labels = np.array([0, 1, 1, 0, 1])
+    counts = ClassCounts.of(np.array([True, True, False, True, True]), labels, 3)
+    assert counts == ClassCounts((2, 2, 0), (2, 3, 0))
+    assert {type(one) for one in counts.correct + counts.total} == {int}
 
 
 def test_of_three_classes_there_is_no_sensitivity():

@@ -13,9 +13,10 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.certify import Certification, best_certification, certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.job import AttackFn
-from quintain.evaluate.model import EvaluatedModel, class_counts, named_model, predictions
+from quintain.evaluate.model import EvaluatedModel, named_model, predictions
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
+from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import CountEvidence
 from quintain.results.literals import AIMED_AT, CLEAN_ERRORS_ONLY
 from quintain.results.per_example import PerExample
@@ -219,7 +220,7 @@ def clean_accuracy_claim(
     predicted = predictions(subject.model, data) if predicted is None else predicted
     correct, invalid = predicted == data.labels, predicted < 0
     below, above = (
-        class_counts(counted, data.labels, data.num_classes) for counted in (correct, correct | invalid)
+        ClassCounts.of(counted, data.labels, data.num_classes) for counted in (correct, correct | invalid)
     )
     quantity = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
     lower, upper = (

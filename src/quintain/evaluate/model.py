@@ -115,20 +115,12 @@ def _predictions(model: ClassifierLike, x: Tensor, part: slice) -> Tensor:
 def clean_counts(model: ClassifierLike, data: Dataset) -> ClassCounts:
     """Count the correct predictions on unchanged examples."""
     correct = predictions(model, data) == data.labels
-    return class_counts(correct, data.labels, data.num_classes)
+    return ClassCounts.of(correct, data.labels, data.num_classes)
 
 
 def is_better_than_majority(model: ClassifierLike, data: Dataset) -> bool:
     """Whether a model is better than the majority class on examples, which chance does not explain."""
     return clean_counts(model, data).is_better_than_majority
-
-
-def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> ClassCounts:
-    """Count correct predictions class by class, from booleans (N,) and labels (N,)."""
-    return ClassCounts(
-        tuple(int(value) for value in np.bincount(labels[correct], minlength=classes)),
-        tuple(int(value) for value in np.bincount(labels, minlength=classes)),
-    )
 
 
 def per_example(

@@ -32,10 +32,11 @@ from quintain.evaluate.certificate_chunks import (
 )
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
-from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
+from quintain.evaluate.model import EvaluatedModel, per_example
 from quintain.evaluate.pacing import Pace, work_clock
 from quintain.models.memory import in_fitting_parts
 from quintain.models.precision import in_full_precision
+from quintain.results.class_counts import ClassCounts
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
 from quintain.threats.sizes import common_threat_type, sorted_by_size
@@ -278,7 +279,7 @@ def _attack(
                 AttackRow(
                     attack=name,
                     threat=threat.spec,
-                    unbroken_counts=class_counts(radius > threat.eps, data.labels, data.num_classes),
+                    unbroken_counts=ClassCounts.of(radius > threat.eps, data.labels, data.num_classes),
                     forwards=2 * NOISE_PAIRS * cost if estimated else cost,
                     backwards=0.0 if estimated else cost,
                     seconds=time.perf_counter() - clock,

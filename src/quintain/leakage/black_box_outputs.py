@@ -35,11 +35,8 @@ def black_box_logits(
     Raises:
         ModelError: For outputs of another shape, of fewer classes, NaN or infinite.
     """
-    return _checked(
-        torch.cat([_logits(model, part.contiguous(), name) for part in x.split(BATCH_SIZE)]),
-        num_classes,
-        name,
-    )
+    outputs = torch.cat([_outputs(model, part.contiguous(), name) for part in x.split(BATCH_SIZE)])
+    return _to_logits(outputs, num_classes, name)
 
 
 def count_correct(
@@ -55,35 +52,31 @@ def count_correct(
         ModelError: As ``black_box_logits``.
     """
     correct = (black_box_logits(model, x, num_classes=num_classes, name=name).argmax(1) == y).numpy()
-    labels = y.numpy()
-    return ClassCounts(
-        tuple(np.bincount(labels[correct], minlength=num_classes).tolist()),
-        tuple(np.bincount(labels, minlength=num_classes).tolist()),
-    )
+    return ClassCounts.of(correct, y.numpy(), num_classes)
 
 
-def _checked(logits: Tensor, num_classes: int, name: str) -> Tensor:
-    """Return logits (n, K), those of probabilities too, or raise."""
-    if logits.shape[1] < num_classes:
+def _to_logits(outputs: Tensor, num_classes: int, name: str) -> Tensor:
+    """Return the logits (N, K) of a model's outputs, which may be probabilities, or raise."""
+    if outputs.shape[1] < num_classes:
         raise ModelError(
-            f"{name} returns a model of {logits.shape[1]} classes; expected {num_classes}, as the data have"
-            f"{label_hint(logits.shape[1], num_classes)}"
+            f"{name} returns a model of {outputs.shape[1]} classes; expected {num_classes}, as the data have"
+            f"{label_hint(outputs.shape[1], num_classes)}"
         )
-    if not torch.isfinite(logits).all():
-        wrong = int((~torch.isfinite(logits)).any(1).sum())
+    if not torch.isfinite(outputs).all():
+        wrong = int((~torch.isfinite(outputs)).any(1).sum())
         raise ModelError(
-            f"{name} returns a model whose outputs are NaN or infinite on {wrong} of {len(logits)} inputs; "
+            f"{name} returns a model whose outputs are NaN or infinite on {wrong} of {len(outputs)} inputs; "
             "expected finite scores: look at the loss while it trains, a smaller learning rate may help"
         )
-    sums_to_one = (logits.sum(1) - 1).abs() < PROBABILITY_ERROR
-    if bool((logits >= 0).all()) and bool(sums_to_one.all()):
-        return logits.clamp(min=SMALLEST_PROBABILITY).log()
+    sums_to_one = (outputs.sum(1) - 1).abs() < PROBABILITY_ERROR
+    if bool((outputs >= 0).all()) and bool(sums_to_one.all()):
+        return outputs.clamp(min=SMALLEST_PROBABILITY).log()
     # beyond that a difference of two would overflow, and tells no more
-    return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    return outputs.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
-def _logits(model: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
-    """Return the logits (B, K) of one batch in float64, on the CPU."""
+def _outputs(model: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
+    """Return the outputs (B, K) of one batch in float64, on the CPU."""
     with torch.no_grad():
         output = model(x)
     if not isinstance(output, Tensor | dict | tuple | list) and hasattr(output, "__array__"):

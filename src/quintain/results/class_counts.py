@@ -1,9 +1,14 @@
 """Correct predictions, class by class, and the accuracies that follow."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_interval, binomial_tail
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LEARNED_CONFIDENCE = 0.999
 """At this confidence a model must be better than the majority class to count as one that has learned."""
@@ -33,6 +38,16 @@ class ClassCounts:
             )
         if not sum(self.total):
             raise SettingError("no examples to count; expected at least one")
+
+    @classmethod
+    def of(cls, correct: "NDArray[np.bool_]", labels: "NDArray[np.int64]", num_classes: int) -> Self:
+        """Count correct predictions class by class, from booleans (N,) and labels (N,)."""
+        import numpy as np
+
+        return cls(
+            tuple(np.bincount(labels[correct], minlength=num_classes).tolist()),
+            tuple(np.bincount(labels, minlength=num_classes).tolist()),
+        )
 
     @property
     def num_examples(self) -> int:

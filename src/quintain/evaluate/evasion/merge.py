@@ -15,7 +15,7 @@ from quintain.evaluate.evasion.checkpoint import Chunk
 from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.shard import ShardResult
 from quintain.evaluate.images import AdversarialExample
-from quintain.evaluate.model import class_counts
+from quintain.results.class_counts import ClassCounts
 from quintain.results.literals import UNCHANGED
 from quintain.results.robustness_records import AttackRow, BreakLog
 from quintain.threats.threat import Threat
@@ -122,7 +122,7 @@ def attack_rows(
                 AttackRow(
                     attack=name,
                     threat=threat.spec,
-                    unbroken_counts=class_counts(unbroken, data.labels, data.num_classes),
+                    unbroken_counts=ClassCounts.of(unbroken, data.labels, data.num_classes),
                     forwards=forwards / len(data),
                     backwards=backwards / len(data),
                     seconds=seconds,

@@ -17,10 +17,11 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.evasion.adversarial import AdversarialExamples, StoredAdversarial
 from quintain.evaluate.left_out import predict_left_out, with_left_out
-from quintain.evaluate.model import EvaluatedModel, class_counts, per_example, predictions
+from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.step import StepOutput
 from quintain.models.devices import search_device
 from quintain.models.precision import in_full_precision
+from quintain.results.class_counts import ClassCounts
 from quintain.results.literals import REPLAY_OF, UNCHANGED
 from quintain.results.robustness_records import (
     AttackedModel,
@@ -232,7 +233,7 @@ def _attack_rows(
             yield AttackRow(
                 attack=f"{REPLAY_OF}{name}",
                 threat=threat.spec,
-                unbroken_counts=class_counts(unbroken, data.labels, data.num_classes),
+                unbroken_counts=ClassCounts.of(unbroken, data.labels, data.num_classes),
                 forwards=queries,
                 backwards=0.0,
                 seconds=0.0,
