@@ -3,8 +3,20 @@
 import torch
 from torch import Tensor, nn
 
+from quintain.attacks.universal.view import View
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.models import Classifier
+
+FIXED_VIEW = View(
+    position=(0.5, 0.5),
+    shift=0.0,
+    rotation=0.0,
+    magnification=(1.0, 1.0),
+    perspective=0.0,
+    brightness=0.0,
+    contrast=0.0,
+)
+"""The view without any randomness, for a sticker that covers the whole image."""
 
 
 class BrightestColor(nn.Module):

@@ -4,10 +4,9 @@ import torch
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.eyeglasses import Eyeglasses
 from quintain.attacks.universal.printing import palette, simulate_print, total_variation
-from quintain.attacks.universal.view import FIXED_VIEW
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.threats.shapes import shape_mask
-from tests.attacks.universal.physical_scenes import by_color, by_half, colors, halves
+from tests.attacks.universal.physical_scenes import FIXED_VIEW, by_color, by_half, colors, halves
 
 QUICK = {"steps": 30, "batch_size": 6, "learning_rate": 0.1}
 

@@ -4,10 +4,10 @@ from torch import Tensor, nn
 
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.sign_stickers import SignStickers, best_window
-from quintain.attacks.universal.view import FIXED_VIEW
 from quintain.core.errors import DataError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.models import Classifier
+from tests.attacks.universal.physical_scenes import FIXED_VIEW
 
 BRIGHT = slice(14, 20), slice(4, 10)
 """The window of a 24 x 24 sign that decides about it."""

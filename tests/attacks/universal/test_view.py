@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, side_for_area
-from quintain.attacks.universal.view import FIXED_VIEW, View
+from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError, UnknownNameError
 from quintain.threats.rng import ExampleRNG
+from tests.attacks.universal.physical_scenes import FIXED_VIEW
 
 PLAIN = View(None, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
 BLACK = torch.zeros(60, 1, 48, 64)

@@ -110,15 +110,3 @@ class View:
         return (0.5 + contrast.view(-1, 1, 1, 1) * (stickers - 0.5) + brightness.view(-1, 1, 1, 1)).clamp(
             0, 1
         )
-
-
-FIXED_VIEW = View(
-    position=(0.5, 0.5),
-    shift=0.0,
-    rotation=0.0,
-    magnification=(1.0, 1.0),
-    perspective=0.0,
-    brightness=0.0,
-    contrast=0.0,
-)
-"""The view without any randomness, for a sticker that covers the whole image."""
