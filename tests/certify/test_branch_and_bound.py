@@ -17,7 +17,7 @@ from quintain.certify import CROWN, BranchAndBound
 from quintain.certify.crown import LinearMargins, margin_rows
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.linear import search
-from quintain.certify.linear.parts import Part, children, covers
+from quintain.certify.linear.parts import Part, covers
 from quintain.certify.linear.region_search import RegionSearch, RegionSearchResult
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
@@ -28,6 +28,7 @@ from quintain.threats import L1, L2, Linf
 from quintain.threats.threat import contains
 from tests.certify.exact_margins import exact_least_margin, tiny_net
 from tests.certify.random_nets import dense, inputs, points, random_net
+from tests.certify.split_bugs import lost_halves
 
 pytestmark = pytest.mark.rounding
 
@@ -218,17 +219,7 @@ def test_a_planted_bug_in_parts_lies_above_what_is_sampled(bug, monkeypatch):
         check_parts()
 
 
-def one_child(part):
-    above, _ = children(part)
-    return above, above
-
-
-def wrong_child(part):
-    above, below = children(part)
-    return replace(above, path=below.path), below
-
-
-@pytest.mark.parametrize("bug", [one_child, wrong_child])
+@pytest.mark.parametrize("bug", lost_halves(search.children, "path"))
 def test_a_lost_child_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(search, "children", bug)
     monkeypatch.setattr(

@@ -24,6 +24,7 @@ from quintain.models import Classifier
 from quintain.threats import L0, L1, L2, ExampleRNG, Linf
 from tests.certify.exact_margins import exact_least_margin, tiny_net
 from tests.certify.random_nets import dense, inputs, random_net
+from tests.certify.split_bugs import lost_halves
 from tests.certify.test_branch_and_bound import steps, two_layers
 
 pytestmark = pytest.mark.rounding
@@ -216,7 +217,7 @@ def check_all():
         check_two_layers(seed)
 
 
-OF, SPLIT, HALVES = InputHalfSpace.of, Region.split, region_search.halves
+OF, SPLIT = InputHalfSpace.of, Region.split
 
 
 def too_far(row, bound, least, most, terms):
@@ -256,17 +257,7 @@ def test_a_planted_bug_proves_what_is_false(owner, attribute, bug, monkeypatch):
         check_all()
 
 
-def one_half(branch):
-    above, _ = HALVES(branch)
-    return above, above
-
-
-def wrong_half(branch):
-    above, below = HALVES(branch)
-    return replace(above, signs=below.signs), below
-
-
-@pytest.mark.parametrize("bug", [one_half, wrong_half])
+@pytest.mark.parametrize("bug", lost_halves(region_search.halves, "signs"))
 def test_a_lost_region_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(region_search, "halves", bug)
     x = torch.tensor([[0.5, 0.45]])
@@ -313,9 +304,9 @@ def test_an_example_is_given_up_where_splits_gain_too_little():
     whole, signs = region_search.Branch(Region(), bound=-1.0), (((0, 0), 1), ((0, 1), 1), ((0, 2), 1))
     slow = region_search.Branch(Region(), signs, bound=-0.97)
     fast = region_search.Branch(Region(), signs, bound=-0.3)
-    assert searched._is_hopeless(whole, slow, 0.5)
-    assert not searched._is_hopeless(whole, fast, 0.5)
-    assert not searched._is_hopeless(whole, replace(slow, signs=signs[:2]), 0.5)
+    assert searched._gains_too_little(whole, slow, 0.5)
+    assert not searched._gains_too_little(whole, fast, 0.5)
+    assert not searched._gains_too_little(whole, replace(slow, signs=signs[:2]), 0.5)
 
 
 def test_all_rivals_have_to_be_above_the_limit():

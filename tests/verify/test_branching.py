@@ -22,6 +22,7 @@ from quintain.verify.boxes import OpenBox
 from quintain.verify.branching import split_signs
 from quintain.verify.prover import Prover, Rows
 from tests.certify.random_nets import inputs, random_net
+from tests.certify.split_bugs import lost_halves
 from tests.certify.test_branch_and_bound import steps
 from tests.verify.nets import write_net, write_property
 
@@ -73,7 +74,7 @@ def left_open(net, cases, lower, upper, ticks=40):
     prover = Prover.of(net, lower.shape, torch.float32)
     boxes = [OpenBox(number, lower, upper, -math.inf) for number in range(len(cases))]
     clock = itertools.count().__next__
-    left = split_signs(prover, boxes, cases, ticks * len(cases), look=lambda *_: None, clock=clock)
+    left = split_signs(prover, boxes, cases, ticks * len(cases), find_violation=lambda *_: None, clock=clock)
     return {box.violation for box in left}
 
 
@@ -137,7 +138,7 @@ def hold_a_planted_violation(name, seed, count, room=1e-3):
     ends = ((center + side * 0.1).double().flatten() + side * 1e-7 for side in (-1, 1))
     prover, clock = Prover.of(net, center.shape[1:], torch.float32), itertools.count().__next__
     box = OpenBox(0, *ends, -math.inf)
-    assert split_signs(prover, [box], [rows], 15, look=lambda *_: None, clock=clock) == [box]
+    assert split_signs(prover, [box], [rows], 15, find_violation=lambda *_: None, clock=clock) == [box]
 
 
 def opposites(gap):
@@ -168,7 +169,7 @@ def check_all():
         check(seed, (2, 1, 2), (-0.001, 0.1, -0.001))
 
 
-SUM, HALVES, OF = JointRows.sum, region_search.halves, InputHalfSpace.of
+OF = InputHalfSpace.of
 
 
 def weights_of_both_signs(self, weights, dtype):
@@ -210,17 +211,7 @@ def test_a_planted_bug_refutes_what_is_violated(owner, attribute, bug, monkeypat
         check_all()
 
 
-def one_half(branch):
-    above, _ = HALVES(branch)
-    return above, above
-
-
-def wrong_half(branch):
-    above, below = HALVES(branch)
-    return replace(above, signs=below.signs), below
-
-
-@pytest.mark.parametrize("bug", [one_half, wrong_half])
+@pytest.mark.parametrize("bug", lost_halves(region_search.halves, "signs"))
 def test_a_lost_half_is_an_alarm(bug, monkeypatch):
     """A net that only signs decide: its least difference of outputs is 0.05."""
     net, rows = steps(0.2), Rows(*(torch.tensor(part).double() for part in ([[1, -1]], [[0, 0]], [0])))
@@ -229,6 +220,22 @@ def test_a_lost_half_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(region_search, "halves", bug)
     with pytest.raises(ContradictionError, match="do not make up the whole threat"):
         left_open(net, [rows], lower, upper, ticks=400)
+
+
+def test_after_a_counterexample_nothing_more_is_searched_for():
+    """Both cases of a box that are open, and another box, after the first point is said to violate one."""
+    net, rows = steps(0.2), Rows(*(torch.tensor(part).double() for part in ([[1, -1]], [[0, 0]], [1])))
+    ends = torch.tensor([0.1, 0.05]).double(), torch.tensor([0.9, 0.85]).double()
+    prover, asked = Prover.of(net, ends[0].shape, torch.float32), []
+
+    def find_violation(points, violation):
+        asked.append(violation)
+        return points[0]
+
+    boxes = [OpenBox(0, *ends, -1.0), OpenBox(1, *ends, -2.0), OpenBox(2, ends[0], ends[1] + 0.1, -1.0)]
+    left = split_signs(prover, boxes, [rows] * 3, 1e9, find_violation=find_violation, clock=lambda: 0.0)
+    assert asked == [0]
+    assert {box.violation for box in left} == {0, 1, 2}
 
 
 def test_a_sum_of_rows_takes_values_of_the_operation_and_no_negative_weight():

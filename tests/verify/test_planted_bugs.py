@@ -52,7 +52,7 @@ def of_rows_that_are_positive(monkeypatch):
 )
 def test_a_proof_of_less_than_all_is_false(net, monkeypatch, plant):
     monkeypatch.setattr(ViolationSearch, "run", lambda *given, **named: None)
-    monkeypatch.setattr(ViolationSearch, "look", lambda *given: None)
+    monkeypatch.setattr(ViolationSearch, "run_from", lambda *given: None)
     assert answered(net, VIOLATED) == "unknown"
     plant(monkeypatch)
     assert answered(net, VIOLATED, seconds=60.0) == "unsat"

@@ -107,7 +107,7 @@ def test_no_sample_of_a_random_graph_crosses_its_bounds(seed, tmp_path):
     ends = outward_box(instance.wanted.violations[0], instance.dtype)
     bounds = prover.lower(*ends, Rows.of(rows, 32, 3))
     with torch.no_grad():
-        backward, output = prover.backward_bounds(*ends, Rows.of(rows, 32, 3), until=np.inf)
+        backward, output, _ = prover.region_bounds(*ends, Rows.of(rows, 32, 3), until=np.inf)
         narrower = backward.lower(output, torch.eye(6, dtype=torch.float64))
     samples = graph.draw.uniform(lower, upper, (200, 32))
     samples[:100] = np.where(graph.draw.uniform(size=(100, 32)) < 0.5, lower, upper)

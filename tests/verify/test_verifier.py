@@ -313,7 +313,7 @@ def test_bounds_that_overflow_refute_nothing(tmp_path):
     instance = Instance.read(net, write_property(tmp_path / "p.vnnlib", [0] * 30, [2e6] * 30, text, 1))
     prover = Prover.of(instance.net, (30,), instance.dtype)
     boxes = whole_boxes(instance.wanted.violations, instance.dtype)
-    left = split_signs(prover, boxes, all_rows(instance.wanted), math.inf, look=lambda *_: None)
+    left = split_signs(prover, boxes, all_rows(instance.wanted), math.inf, find_violation=lambda *_: None)
     assert len(left) == 1
 
 
@@ -342,7 +342,7 @@ def test_slopes_that_are_searched_for_narrow_what_relus_are_given_and_hold_every
     found = []
     for until in (-np.inf, np.inf):
         with torch.no_grad():
-            backward, output = prover.backward_bounds(*ends, rows, until=until)
+            backward, output, _ = prover.region_bounds(*ends, rows, until=until)
             found.append(float(backward.lower(output, torch.ones(1, 1, dtype=torch.float64))))
         relus = [one for one in backward.recording.operations if one.lines is not None]
         widths = [float((one.lines.upper_intercept).sum()) for one in relus]

@@ -6,24 +6,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Found = TypeVar("Found")
+Accepted = TypeVar("Accepted")
 
 
 def descend(
     begin: Tensor,
-    height: Callable[[Tensor], Tensor],
+    objective: Callable[[Tensor], Tensor],
     move: Callable[[Tensor, Tensor, int], Tensor],
-    accept: Callable[[Tensor, Tensor], Found | None],
+    accept: Callable[[Tensor, Tensor], Accepted | None],
     steps: int,
     is_over: Callable[[], bool] = lambda: False,
-) -> Found | None:
+) -> Accepted | None:
     """Return what is accepted first of some inputs, and of those that gradient steps from them lead to.
 
     Args:
         begin: Inputs (N, *S).
-        height: What is changed by the steps (N,), of the inputs.
-        move: Returns the next inputs, given these, the gradient of their heights and the number of the step.
-        accept: Given inputs and their heights, returns what was found among them; None for nothing.
+        objective: The function (N,) of the inputs whose gradient the steps use.
+        move: Returns the next inputs, given these, the gradient of the objective and the number of the step.
+        accept: Given inputs and their objectives, returns what was found among them; None for nothing.
         steps: How many steps are taken.
         is_over: Whether the time is up.
     """
@@ -31,10 +31,10 @@ def descend(
     for step in range(steps + 1):
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            heights = height(z)
-            gradient = torch.autograd.grad(heights.sum(), z)[0]
+            values = objective(z)
+            gradient = torch.autograd.grad(values.sum(), z)[0]
         z = z.detach()
-        found = accept(z, heights.detach())
+        found = accept(z, values.detach())
         if found is not None or is_over():
             return found
         if step < steps:

@@ -15,7 +15,7 @@ from quintain.verify.prover import Prover, Rows
 SPLIT_INPUTS = 24
 """Most inputs of a net whose box is halved where bounds leave it open: others have too many parts."""
 
-Look = Callable[[Tensor, int], Tensor | None]
+FindViolation = Callable[[Tensor, int], Tensor | None]
 """Given points (N, n) and the number of a violation, returns an input (n,) that violates, or None."""
 
 
@@ -85,7 +85,7 @@ def split_boxes(
     rows: Sequence[Rows],
     deadline: float,
     *,
-    look: Look,
+    find_violation: FindViolation,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[OpenBox]:
     """Halve open boxes, of least bound first, until all parts are refuted or the time is up.
@@ -95,7 +95,7 @@ def split_boxes(
         boxes: Open ones.
         rows: Of each violation.
         deadline: When to stop, on the clock.
-        look: Tries points of an open part.
+        find_violation: Is given points of each open part.
         clock: Seconds.
 
     Returns:
@@ -108,7 +108,7 @@ def split_boxes(
     while heap and clock() < deadline:
         _, _, box = heapq.heappop(heap)
         middle = (box.lower + box.upper) / 2
-        if look(torch.stack([box.lower, middle, box.upper]), box.violation) is not None:
+        if find_violation(torch.stack([box.lower, middle, box.upper]), box.violation) is not None:
             return [box, *(one for _, _, one in heap)]
         at = int((box.upper - box.lower).argmax())
         if not box.lower[at] < middle[at] < box.upper[at]:

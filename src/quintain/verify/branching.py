@@ -11,7 +11,8 @@ from torch import Tensor
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.region import Region
 from quintain.certify.linear.rivals import RivalSearch
-from quintain.verify.boxes import Look, OpenBox, boxes_alike
+from quintain.certify.linear.search import Found
+from quintain.verify.boxes import FindViolation, OpenBox, boxes_alike
 from quintain.verify.prover import Prover, Rows
 
 TIGHTENING = 0.3
@@ -27,7 +28,7 @@ def split_signs(
     rows: Sequence[Rows],
     deadline: float,
     *,
-    look: Look,
+    find_violation: FindViolation,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[OpenBox]:
     """Refute open boxes by regions in which all layers are bounded anew and signs of ReLUs' inputs are known.
@@ -41,34 +42,32 @@ def split_signs(
         boxes: Open ones.
         rows: Of each violation.
         deadline: When to stop, on the clock.
-        look: Tries points near an open region.
+        find_violation: Is given points near each open region.
         clock: Seconds.
 
     Returns:
-        The boxes that are open still; those after a counterexample was met are among them.
+        The boxes that are open still; that of a counterexample and those after it are among them.
 
     Source: Kotha et al., 2023, arXiv:2302.01404; Zhou et al., 2025, arXiv:2512.11087.
     """
-    met: list[Tensor] = []
-
-    def look_once(points: Tensor, violation: int) -> Tensor | None:
-        found = look(points, violation)
-        met.extend([] if found is None else [found])
-        return found
-
     left: list[OpenBox] = []
+    is_violated = False
     groups = boxes_alike(boxes)
     for number, group in enumerate(groups):
         now = clock()
-        if met or now >= deadline:
+        if is_violated or now >= deadline:
             left += group
             continue
         ends = now + (deadline - now) / (len(groups) - number)
         cases = _Cases.of(prover, group, [rows[box.violation] for box in group], ends, clock)
-        for place, case in enumerate(cases.order):
-            now = clock()
-            seconds = (ends - now) / (len(group) - place)
-            if met or not (seconds > 0 and cases.is_refuted(case, seconds, look_once, clock)):
+        for turn, case in enumerate(cases.order):
+            seconds = (ends - clock()) / (len(group) - turn)
+            if is_violated or not seconds > 0:
+                left.append(group[case])
+                continue
+            found = cases.search(case, seconds, find_violation, clock)
+            is_violated = found.point is not None
+            if not found.is_proven:
                 left.append(group[case])
     return left
 
@@ -110,26 +109,28 @@ class _Cases:
         until = now + TIGHTENING * (ends - now)
         with torch.no_grad():
             _, _, root = prover.region_bounds(lower, upper, rows, until=until, clock=clock)
-            plain, _ = prover.backward_bounds(lower.float(), upper.float(), rows, narrow=False)
+            plain, _, _ = prover.region_bounds(lower.float(), upper.float(), rows, narrow=False)
         order = sorted(range(len(boxes)), key=lambda case: boxes[case].bound, reverse=True)
         return _Cases(
             prover=prover, boxes=boxes, rows=rows, places=places, order=order, root=root, plain=plain
         )
 
-    def is_refuted(self, case: int, seconds: float, look: Look, clock: Callable[[], float]) -> bool:
-        """Tell whether no input of the box violates a case."""
+    def search(
+        self, case: int, seconds: float, find_violation: FindViolation, clock: Callable[[], float]
+    ) -> Found:
+        """Search for a proof that no input of the box violates a case, or for one that does."""
         box, own = self.boxes[case], self.places[case]
         if not len(own):
-            return False
+            return Found(-torch.inf, None, 0)
         search = RivalSearch(
             partial(self.prover.region_bounds, box.lower, box.upper, self.rows),
             self.plain,
             self.root,
             limit=0.0,
-            refute=lambda points: look(points, box.violation),
+            refute=lambda points: find_violation(points, box.violation),
             # one case that stays open leaves the property open, so that no other one has more of the time
             gives_up=False,
         )
         one_each = torch.eye(len(self.rows.bounds), dtype=torch.float64)[own]
         with torch.no_grad():
-            return search.exclude(one_each, MOST_BOUNDS, seconds, clock).is_proven
+            return search.exclude(one_each, MOST_BOUNDS, seconds, clock)

@@ -28,7 +28,7 @@ STEPS = 60
 
 Ends = tuple[Fraction, ...]
 
-LOOK_STEPS = 5
+STEPS_FROM_POINTS = 5
 """Steps from a point near a part that bounds leave open."""
 
 
@@ -194,14 +194,16 @@ class ViolationSearch:
                     return found
         return None
 
-    def look(self, points: Tensor, violation: int) -> Counterexample | None:
+    def run_from(self, points: Tensor, violation: int) -> Counterexample | None:
         """Search from points (N, n), moved into a violation's box, by a few steps."""
         one = self.checker.wanted.violations[violation]
         low, high = (end.to(self.dtype) for end in inward_box(one, self.dtype))
         if not bool((low <= high).all()):
             return None
         begin = torch.minimum(torch.maximum(points.to(self.dtype), low), high)
-        return self._descend(begin, self._aims([one], len(begin)), (low, high), LOOK_STEPS, lambda: False)
+        return self._descend(
+            begin, self._aims([one], len(begin)), (low, high), STEPS_FROM_POINTS, lambda: False
+        )
 
     def _aims(self, violations: Sequence[Violation], count: int) -> "_Aims":
         """Return what so many points for each violation aim at."""

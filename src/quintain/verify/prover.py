@@ -141,16 +141,9 @@ class Prover:
     def lower(self, lower: Tensor, upper: Tensor, rows: Rows) -> Tensor:
         """Return lower bounds (R,) of rows over one box (n,), (n,), in float64; -inf where there are none."""
         with torch.no_grad():
-            backward, output = self.backward_bounds(lower, upper, rows)
+            backward, output, _ = self.region_bounds(lower, upper, rows)
             found = backward.lower(output, torch.eye(len(rows.bounds), dtype=torch.float64))
         return torch.where(found.isfinite(), found, -torch.inf)
-
-    def backward_bounds(
-        self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True, until: float = -math.inf
-    ) -> tuple[BackwardBounds, Operation]:
-        """Return bounds as ``region_bounds`` does over the whole box."""
-        backward, output, _ = self.region_bounds(lower, upper, rows, narrow=narrow, until=until)
-        return backward, output
 
     def region_bounds(
         self,

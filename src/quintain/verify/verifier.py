@@ -21,13 +21,13 @@ from quintain.verify.prover import Prover, Rows
 from quintain.verify.results import PropertyVerdict
 
 FIRST_ATTACK = 0.2
-"""Share of the time that the search for a counterexample may take before proofs begin."""
+"""Fraction of the time that the search for a counterexample may take before proofs begin."""
 
 LEAST_SECONDS = 0.05
 """How long is tried where the reading of the files took all of the time."""
 
 LAST_PROOF = 0.85
-"""Share of it at which proofs end; the rest is for another search."""
+"""Fraction of it at which proofs end; the rest is for another search."""
 
 Clock = Callable[[], float]
 
@@ -134,13 +134,13 @@ def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) ->
         return unsat("linear bounds")
     seen: list[Counterexample] = []
 
-    def look(points: Tensor, violation: int) -> Tensor | None:
-        met = search.look(points, violation)
+    def find_violation(points: Tensor, violation: int) -> Tensor | None:
+        met = search.run_from(points, violation)
         seen.extend([met] if met is not None else [])
         return None if met is None else torch.from_numpy(met.x)
 
     split = split_boxes if instance.wanted.num_inputs <= SPLIT_INPUTS else split_signs
-    boxes = split(prover, boxes, rows, end, look=look, clock=clock)
+    boxes = split(prover, boxes, rows, end, find_violation=find_violation, clock=clock)
     if seen:
         return sat(seen[0], "a search of parts of the box")
     if not boxes:

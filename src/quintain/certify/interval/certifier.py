@@ -45,6 +45,8 @@ def worst_case_logits(
     if activations is not None:
         activations.append(interval)
     with without_autocast(x.device.type):
+        # minus the lower bound of z_y - z_j is the most by which z_j can be above z_y. Each j has a worst
+        # input of its own, so that cross-entropy of all of them is an upper bound on that of any one input.
         bounds = traced.margin_bounds(interval, y, NO_ROUNDING, activations=activations)
         return -traced.score_margins(bounds, y, NO_ROUNDING)
 
@@ -138,6 +140,8 @@ def _interval_margins(
     points: Tensor | None = None,
 ) -> Tensor:
     """Bound margins by one pass of intervals, as ``MarginBounds`` says."""
+    # the ball in float64, widened by the rounding of inputs to the model's type; the rounding of every later
+    # operation is charged where it is propagated
     interval = cast_input(input_interval(x, threat, eps), rounding)
     return traced.margin_bounds(
         interval, y, rounding, observed=None if points is None else traced.observe(points)

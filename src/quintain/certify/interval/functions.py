@@ -22,12 +22,6 @@ from quintain.certify.interval.tensor_functions import FUNCTIONS, concatenate, d
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
-INPLACE_OPERATORS = {
-    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
-    *(torch.relu_, F.hardtanh_),
-}
-"""Functions that write into their first operand."""
-
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
     """Return the layer that a clamp between two numbers, or at one from one side, stands for."""
@@ -94,6 +88,7 @@ def bound_call(
     Raises:
         ModelError: If it has no rule.
     """
+    # several operands, of which any may be an interval
     if target in BINARY_OPERATORS and len(args) == 2 and not kwargs:
         return BINARY_OPERATORS[target](args[0], args[1], rounding)
     if target in {torch.cat, torch.concat, torch.concatenate}:
@@ -101,25 +96,30 @@ def bound_call(
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
         target = METHOD_OF_FUNCTION.get(target, target)
+        # a bound is proven for every batch size, so that the size of this batch may decide nothing but views
         if target not in {"view", "reshape"} and has_type(BatchSize, (settings, kwargs)):
             raise ModelError(
                 f"operation {name!r} is set by {describe(BatchSize())}; use x.shape[0] as the first size of "
                 "a view alone"
             )
+        # values that change: a functional form has the rule of its layer
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
         if target in FUNCTIONS:
             return FUNCTIONS[target](interval, rounding, name, *settings, **kwargs)
+        # the same values in another shape, or some of each example's: center and radius go alike
         if target in RESHAPE_METHODS:
             return reshape(target, interval, settings, kwargs, name)
         if target is operator.getitem and takes_every_example(settings[0]):
             return interval.reshape(operator.itemgetter(settings[0]))
+        # the shape, in which the batch size stays a ``BatchSize``
         if target == "size" and not kwargs:
             return interval.shape[settings[0]] if settings else interval.shape
         if target == "dim":
             return interval.center.dim()
         if target is getattr and settings == ("shape",):
             return interval.shape
+        # in evaluation mode dropout does nothing
         if target in {F.dropout, F.dropout2d} and not kwargs.get("training", True):
             return interval
     raise _no_rule_error(target, name)
@@ -145,6 +145,7 @@ def evaluate_constant_call(
             "a view alone"
         )
     if target in CONSTANT_FUNCTIONS:
+        # the net's own tensors are exact, but what is computed with them has roundings that are not charged
         if rounding.inexact and target is not operator.getitem and has_type(Tensor, args):
             raise ModelError(
                 f"operation {name!r} computes with the net's own tensors alone, which other devices may "

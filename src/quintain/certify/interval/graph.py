@@ -48,15 +48,10 @@ class TracedNetwork:
 
     @staticmethod
     def trace(net: nn.Module, check: Callable[[], None] = lambda: None) -> "TracedNetwork":
-        """Trace a net's operations.
-
-        Args:
-            net: The net.
-            check: Called before each of its operations: what it raises is passed on.
+        """Trace a net's operations, as ``trace_operations`` does, and tell its head and its scores apart.
 
         Raises:
-            ModelError: If its ``forward`` cannot be traced, because it depends on values, or does other
-                things each time.
+            ModelError: As of ``trace_operations``.
         """
         root, graph = trace_operations(net, check)
         answer = cast(fx.Node, next(node for node in graph.nodes if node.op == "output").args[0])

@@ -9,9 +9,13 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import Interval
-from quintain.certify.interval.functions import INPLACE_OPERATORS
 from quintain.certify.interval.reshapes import METHOD_OF_FUNCTION, RESHAPE_METHODS
 from quintain.core.errors import ModelError
+
+INPLACE_FUNCTIONS: frozenset[Any] = frozenset(
+    {operator.iadd, operator.isub, operator.imul, operator.itruediv, torch.relu_, F.hardtanh_}
+)
+"""Functions that write into their first operand."""
 
 VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may be a view of their input."""
@@ -37,7 +41,7 @@ def writes_in_place(node: fx.Node) -> bool:
     """Tell whether the operation is one that always writes into its first operand."""
     if node.op == "call_method":
         return str(node.target).endswith("_") and not str(node.target).endswith("__")
-    return node.target in INPLACE_OPERATORS
+    return node.target in INPLACE_FUNCTIONS
 
 
 class Storage:

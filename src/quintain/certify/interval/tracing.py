@@ -56,6 +56,7 @@ class _Tracer(fx.Tracer):
         check: Called at every operation, since ``forward`` may itself have changed global settings.
     """
 
+    # buffers are nodes of the graph, too, so that what is computed with them, or written into, is seen
     proxy_buffer_attributes = True
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -76,6 +77,7 @@ class _Tracer(fx.Tracer):
             "other value's shape as it is, x.reshape(other.shape), or x.flatten(1)"
         )
 
+    # by its exact type: a subclass may compute something else, and is traced into
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYER_RULES or super().is_leaf_module(m, module_qualified_name)
 
@@ -96,6 +98,7 @@ def trace_operations(net: nn.Module, check: Callable[[], None]) -> tuple[nn.Modu
     try:
         with torch.no_grad():
             graph = _Tracer(check).trace(root)
+        # a graph that differs the second time, or with gradients on, is not what every call runs
         with torch.enable_grad():
             again = _Tracer(check).trace(_Logits(net))
         if str(graph) != str(again):

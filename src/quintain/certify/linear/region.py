@@ -9,7 +9,6 @@ from torch import Tensor
 from quintain.certify.interval.recording import Operation, Recording, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.half_space import InputHalfSpace
-from quintain.certify.linear.narrowing import is_one_sum
 
 
 class EmptyRegionError(Exception):
@@ -76,7 +75,7 @@ class RegionNarrowing:
             if operation.index in self.region.relus:
                 loose = (lower < 0) & (upper > 0)
         is_whole = self.region.half_space is None
-        if is_whole and (known is not None or (self.exact_box and is_one_sum(operation))):
+        if is_whole and (known is not None or (self.exact_box and _is_one_sum(operation))):
             # there is nothing that would narrow them further
             self.bounds[operation.index] = lower, upper
             return lower, upper
@@ -96,6 +95,15 @@ class RegionNarrowing:
         return Region(
             {**self.region.bounds, **self.bounds}, frozenset(relus - others), self.region.half_space
         )
+
+
+def _is_one_sum(operation: Operation) -> bool:
+    """Tell whether an operation follows on one layer of sums, and on nothing that is not affine.
+
+    Intervals of it are exact over a box: each coordinate goes to its own wall.
+    """
+    before = operation.recording.operations
+    return sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before)
 
 
 def intersect(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ class RegionSearchResult:
         bounds: How many times a region was bounded.
         region: The whole threat, as narrow as it was before it was split.
         weights: Of the margins in the sum that was bounded over it (R,); None if none was.
-        is_hopeless: Whether it was given up, since splits gain too little.
+        is_given_up: Whether it was given up, since splits gain too little.
     """
 
     is_proven: bool
@@ -106,7 +106,7 @@ class RegionSearchResult:
     bounds: int
     region: Region
     weights: Tensor | None
-    is_hopeless: bool = False
+    is_given_up: bool = False
 
 
 class RegionSearch:
@@ -158,7 +158,7 @@ class RegionSearch:
             return self.num_bounds >= most_bounds or clock() - started >= seconds
 
         def stop(
-            *, is_proven: bool = False, point: Tensor | None = None, is_hopeless: bool = False
+            *, is_proven: bool = False, point: Tensor | None = None, is_given_up: bool = False
         ) -> RegionSearchResult:
             """Return what was found until now."""
             return RegionSearchResult(
@@ -167,7 +167,7 @@ class RegionSearch:
                 bounds=self.num_bounds,
                 region=whole.region,
                 weights=whole.weights,
-                is_hopeless=is_hopeless,
+                is_given_up=is_given_up,
             )
 
         proven: list[Signs] = []
@@ -191,8 +191,8 @@ class RegionSearch:
                 return stop()
             worst = heapq.heappop(waiting)[2]
             left = (1 - self.num_bounds / most_bounds, 1 - (clock() - started) / seconds)
-            if self._is_hopeless(whole, worst, min(left)):
-                return stop(is_hopeless=True)
+            if self._gains_too_little(whole, worst, min(left)):
+                return stop(is_given_up=True)
             branches, rounds = list(halves(worst)), ROUNDS_AGAIN
         if not covers(proven):
             raise ContradictionError(
@@ -200,7 +200,7 @@ class RegionSearch:
             )
         return stop(is_proven=True)
 
-    def _is_hopeless(self, whole: Branch, worst: Branch, left: float) -> bool:
+    def _gains_too_little(self, whole: Branch, worst: Branch, left: float) -> bool:
         """Tell whether the region of the worst bound alone would take much more than what is left.
 
         Each split of it is taken to gain as much as those before, so that regions double as often as is left

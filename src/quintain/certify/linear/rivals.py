@@ -88,7 +88,7 @@ class RivalSearch:
         found = search.run(self.root, max(1, int(REGIONS * most_bounds)), REGIONS * seconds, clock)
         if found.is_proven:
             return Found(self.limit, None, found.bounds)
-        if found.is_hopeless and self.gives_up:
+        if found.is_given_up and self.gives_up:
             # parts, which are looser, are tried half as long as regions were
             ends = min(ends, clock() + (clock() - started) / 2)
         left = most_bounds - found.bounds
