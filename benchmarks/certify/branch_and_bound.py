@@ -45,7 +45,6 @@ def run() -> Iterator[Comparison]:
                 certifier,
                 known_examples(best_certification(proofs), attacked),
                 method=certifier.title,
-                larger_first=isinstance(certifier, q.certify.CROWN),
                 way_left=way_left,
             )
             seconds, processor = time.perf_counter() - clock, time.process_time() - processor

@@ -106,18 +106,18 @@ def test_the_way_left_is_that_of_the_last_size_without_a_proof_and_the_nearest_a
     assert [row for row, size in again.asked if size == MIDDLE] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("larger_first", [True, False])
-def test_after_a_refusal_smaller_sizes_are_asked_and_after_a_proof_larger_ones(larger_first):
+@pytest.mark.parametrize("way_left", [(), (0.5,)], ids=["nothing failed yet", "another has failed"])
+def test_after_a_refusal_smaller_sizes_are_asked_and_after_a_proof_larger_ones(way_left):
     certifier = Scripted([0.0, SMALL, MIDDLE, LARGE])
-    found, _ = asked_of(certifier, known([0.0] * 4, [np.inf] * 4), larger_first=larger_first)
+    found, _ = asked_of(certifier, known([0.0] * 4, [np.inf] * 4), way_left=4 * way_left)
     assert found.examples.certified_radius == (0.0, SMALL, MIDDLE, LARGE)
     assert sorted(certifier.asked) == [
         *((row, size) for row in (0, 1) for size in (SMALL, MIDDLE)),
         *((row, size) for row in (2, 3) for size in (MIDDLE, LARGE)),
     ]
     two = Scripted([LARGE])
-    asked_of(two, known([0.0], [LARGE]), larger_first=larger_first)
-    assert two.asked[0] == (0, MIDDLE if larger_first else SMALL)
+    asked_of(two, known([0.0], [LARGE]), way_left=way_left)
+    assert two.asked[0] == (0, SMALL if way_left else MIDDLE)
 
 
 def test_a_counterexample_breaks_at_its_size_and_is_saved(tmp_path):

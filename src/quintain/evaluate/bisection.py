@@ -39,13 +39,13 @@ class Bisection:
         sizes: Threats of one type, rising.
         known: What is known of all examples of ``data``.
         rows: The examples that may be tried; all if None.
-        way_left: How near each example was to a certificate before: the nearest are tried first.
-        larger_first: Whether of two middle sizes the larger one is tried.
+        way_left: How near each example was to a certificate before: the nearest are tried first, and of two
+            middle sizes the smaller one. If it is empty, the larger one: nothing has failed yet.
 
     Attributes:
-        left: The part below 0 of the way from an example's margin down to its bound (N,), at the last size
-            that was tried and not certified; 1 before.
-        inputs: Inputs that were found to break an example, each with the example's row.
+        way_left: The part below 0 of the way from an example's margin down to its bound (N,), at the last
+            size that was tried and not certified; 1 before.
+        counterexamples: Inputs that were found to break an example, each with the example's row.
     """
 
     def __init__(
@@ -57,10 +57,9 @@ class Bisection:
         *,
         rows: np.ndarray | None,
         way_left: Sequence[float],
-        larger_first: bool,
     ) -> None:
         self._model, self._data, self._sizes, self._known = model, data, sizes, known
-        self._eps, self._larger_first = np.array([threat.eps for threat in sizes]), larger_first
+        self._eps, self._larger_first = np.array([threat.eps for threat in sizes]), not len(way_left)
         self._certified, self._broken, self._invalid = (
             np.array(column) for column in (known.certified_radius, known.broken_radius, known.invalid)
         )
@@ -73,8 +72,8 @@ class Bisection:
         self._last = (self._eps[:, None] < self._broken).sum(0) - 1
         self._is_tried = np.zeros(count, bool)
         self._nearest = np.argsort(way_left, kind="stable") if len(way_left) else np.arange(count)
-        self.left = np.ones(count)
-        self.inputs: list[tuple[int, np.ndarray]] = []
+        self.way_left = np.ones(count)
+        self.counterexamples: list[tuple[int, np.ndarray]] = []
 
     @property
     def num_open(self) -> int:
@@ -113,12 +112,12 @@ class Bisection:
         proved, failed = (flags.cpu().numpy() for flags in (outcome.certified, outcome.failed))
         # the part below 0 of the distance from the clean margin down to its certified bound
         bound = outcome.margin.cpu().clamp(max=0)
-        self.left[now[~proved]] = (-bound / (clean.cpu() - bound)).nan_to_num(1.0).numpy()[~proved]
+        self.way_left[now[~proved]] = (-bound / (clean.cpu() - bound)).nan_to_num(1.0).numpy()[~proved]
         self._certified[now[proved]] = eps
         self._broken, confirmed = confirm_counterexamples(
             self._model, self._data, self._sizes, list_counterexamples(outcome, now), self._broken
         )
-        self.inputs += confirmed
+        self.counterexamples += confirmed
         self._invalid[now[failed]] = True
         self._first[now[proved]] = one.size_index + 1
         self._last[now[~proved]] = one.size_index - 1

@@ -153,7 +153,6 @@ def robustness(
             one,
             known(),
             method=_title(one),
-            larger_first=one is expensive[0],
             rows=rows,
             way_left=way_left,
             seconds=time_fraction * max(0.0, ends - clock()),

@@ -85,7 +85,6 @@ def certify_open(
     known: PerExample,
     *,
     method: str,
-    larger_first: bool = True,
     rows: np.ndarray | None = None,
     way_left: Sequence[float] = (),
     seconds: float = math.inf,
@@ -105,11 +104,10 @@ def certify_open(
         certifier: The certifier, an expensive one.
         known: What is known of all examples of ``data``.
         method: The certifier's name in records.
-        larger_first: Whether of two middle sizes the larger one is tried, as where a try is likely to
-            succeed.
         rows: The examples that may be tried; all if not given.
         way_left: How near each example was to a certificate before, as ``Certification`` says: the nearest
-            are tried first.
+            are tried first, and of two middle sizes the smaller one. If it is empty, the larger one: nothing
+            has failed yet.
         seconds: Time for all tries. A try is not begun if it would end later, by the time of the one before.
         clock: Tells the time.
         workers: Other processes that try examples, too.
@@ -120,9 +118,7 @@ def certify_open(
         that are left open at some size for want of time.
     """
     sizes, started = sorted_by_size(threats), clock()
-    state = Bisection(
-        subject.model, data, sizes, known, rows=rows, way_left=way_left, larger_first=larger_first
-    )
+    state = Bisection(subject.model, data, sizes, known, rows=rows, way_left=way_left)
     assumptions: tuple[str, ...] = ()
     certify = tracing(certifier, subject.model)
     pace = Pace(1, CALL_SECONDS)
@@ -176,7 +172,7 @@ def certify_open(
         method,
         assumptions,
         clock() - started,
-        counterexamples=tuple(sorted(state.inputs, key=lambda pair: pair[0])),
-        way_left=tuple(state.left.tolist()),
+        counterexamples=tuple(sorted(state.counterexamples, key=lambda pair: pair[0])),
+        way_left=tuple(state.way_left.tolist()),
     )
     return found, state.num_open

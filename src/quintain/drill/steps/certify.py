@@ -245,7 +245,6 @@ def _by_linear_bounds(
                         certifier,
                         known_examples(found[name], attacked.get(name)),
                         method=title,
-                        larger_first=isinstance(certifier, CROWN),
                         rows=np.flatnonzero(np.array(ways) < NEAR) if certifier is first else None,
                         way_left=ways,
                         seconds=seconds,
