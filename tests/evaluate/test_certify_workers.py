@@ -174,6 +174,35 @@ def test_the_last_parts_are_small_where_several_processes_share_them(jobs, able)
     assert not jobs
 
 
+class WithExtraState(nn.Linear):
+    """A layer that saves more than tensors, which no file of weights holds."""
+
+    def get_extra_state(self):
+        return {"of": "another kind"}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_what_other_processes_cannot_have_is_certified_here(jobs, able, monkeypatch):
+    """A net that saves more than tensors, a class in a function, and a run that several processes share."""
+    other = replace(able, model=Classifier(nn.Sequential(WithExtraState(2, 2)).eval()))
+    with CertifyWorkers([other], 2) as workers:
+        assert not workers.start_if_useful(other, LINEAR, 1e9)
+
+    class Local(CROWN):
+        pass
+
+    with CertifyWorkers([able], 2) as workers:
+        assert not workers.start_if_useful(able, Local(), 1e9)
+        assert workers.start_if_useful(able, LINEAR, 1e9)
+        assert not workers.start_if_useful(able, Local(), 1e9)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with CertifyWorkers([able], 2) as workers:
+        assert not workers.start_if_useful(able, LINEAR, 1e9)
+    assert not jobs
+
+
 def test_real_processes_certify_and_what_ends_one_is_said_here(able, monkeypatch):
     monkeypatch.setattr(certify_workers, "LEAST_SECONDS", 0.0)
     submitted = []

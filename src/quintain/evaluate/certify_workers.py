@@ -148,14 +148,15 @@ class CertifyWorkers:
             seconds: About how long this process alone would take.
         """
         takes_long = is_expensive(certifier) and getattr(certifier, "subject", "model") == "model"
-        if not self._others or not takes_long or subject.name not in self._subjects:
+        can_be_given = subject.name in self._subjects and can_be_pickled(certifier)
+        if not (self._others and takes_long and can_be_given):
             return False
         if not self._on_one_thread:
             # another thread would gain nothing, and on a busy machine cost as much again
             self._on_one_thread = True
             self._stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
-        if self._pool is None and seconds >= LEAST_SECONDS and can_be_pickled(certifier):
+        if self._pool is None and seconds >= LEAST_SECONDS:
             self._others = min(self._others, max(1, int(seconds / SECONDS_EACH)))
             copies = {name: _NetCopy.of(one) for name, one in self._subjects.items()}
             self._pool = self._stack.enter_context(
