@@ -2,11 +2,9 @@
 
 The nets have 2, 4 and 6 layers of 256 units, as VNN-COMP's ``mnist_fc`` has, and are trained here; a property
 says that no other digit wins within eps of an image. Seconds are of all threads together, so that what else
-the machine does counts little: ``OMP_NUM_THREADS=1`` leaves one. ``QUINTAIN_MNIST`` names a folder of MNIST's
-IDX files.
+the machine does counts little: ``OMP_NUM_THREADS=1`` leaves one.
 """
 
-import os
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +16,7 @@ import torch
 from torch import nn
 
 import quintain as q
+from benchmarks.evasion.shared import path as shared_file
 from benchmarks.harness import Comparison
 from quintain.data.dataset import Dataset
 from quintain.verify.results import PropertyVerdict
@@ -28,7 +27,7 @@ EPOCHS, LEARNING_RATE = 3, 1e-3
 
 def run() -> Iterator[Comparison]:
     """Train each net, decide its properties, and attack what was proven once more."""
-    data = q.load_data(os.environ.get("QUINTAIN_MNIST", "mnist"))
+    data = q.load_data(str(shared_file("data/MNIST/raw")))
     x, y = data.split("test").sample(200, seed=1).batch(range(200))
     for depth in DEPTHS:
         net = _train(depth, data.split("train"))

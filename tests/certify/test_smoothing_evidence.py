@@ -9,12 +9,16 @@ import torch
 from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom, laplace
+from torch import nn
 
-from quintain.certify import smoothing_evidence
+from quintain.certify import SmoothedClassifier, smoothing_evidence
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius, log_evidence, looks, radius_at
 from quintain.certify.smoothing_noise import GAUSSIAN, LAPLACE, UNIFORM
+from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_lower
+from quintain.models.classifier import Classifier
 from quintain.testing import CERTIFIER_BUGS
+from quintain.threats import L2
 
 
 def true_probability(test: RadiusTest, radius: float) -> float:
@@ -232,4 +236,20 @@ def test_no_number_of_samples_certifies_where_the_drawn_noise_ends(noise):
     hits = np.array([10**12])
     assert test.certifies(hits, 10**12)[0].tolist() == [True, False]
     assert (test.max_misses() >= 0).tolist() == [True, False]
-    assert test.max_radius <= 2.0 * noise.unit * noise.max_ratio
+    limit = 2.0 * noise.unit * noise.max_ratio
+    assert test.max_radius <= limit
+    # nor where no radius is asked for
+    assert 0.99 * limit < fixed_radius(10**12, 10**12, 0.3, 2.0, noise) <= limit
+    assert radius_at(1.0, 2.0, noise) <= limit
+
+
+def test_what_no_number_of_samples_certifies_is_said_so():
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).eval())
+    many, few = (SmoothedClassifier(model, 0.25, noise_samples=count) for count in (10**10, 1000))
+    assert many.max_radius <= 1.25
+    with pytest.raises(
+        SettingError, match=r"reach 1\.25 at most, and no number of them more\. Give a larger"
+    ):
+        many.require_certifiable(L2(1.25))
+    with pytest.raises(SettingError, match=r"at most\. Give more noise samples, a larger sigma"):
+        few.require_certifiable(L2(1.25))

@@ -357,6 +357,46 @@ def test_what_a_property_has_no_use_for_is_refused(without_record, quintain, wor
     assert "unsat" not in out
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--limt", 30), ("--limit", "abc"), ("--junit",)], ids=["no option", "no number", "no value"]
+)
+def test_a_command_line_that_is_refused_is_told_to_every_reader(project, quintain, wrong):
+    """What an earlier run wrote does not stand for it."""
+    home = project.parent / "refused"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(project, home, ignore=shutil.ignore_patterns("runs", "ci", "inner"))
+    assert quintain(*attack("--json", "ci/q.json", *FILES, out="a"), home=home)[0] == ExitCode.FAILED
+    code, _, err = quintain(*attack("--json", "ci/q.json", *FILES, *wrong, out="b"), home=home)
+    assert code == ExitCode.USAGE, err
+    assert not (home / "ci/q.json").exists()
+    found, invocation = results(home / "ci/q.sarif")
+    assert found == []
+    assert invocation["exitCode"] == ExitCode.USAGE
+    assert outcomes(home / "ci/junit.xml") == {("quintain.run", "quintain attack"): ["error"]}
+    assert "(exit code 2)" in (home / "ci/summary.md").read_text().rpartition("## ")[2]
+
+
+def test_a_report_on_an_unfinished_run_leaves_its_requirements_open(project, quintain):
+    assert quintain(*attack(out="whole"))[0] == ExitCode.FAILED
+    shutil.copytree(project / "whole", project / "cut", dirs_exist_ok=True)
+    (project / "cut/unfinished").mkdir(exist_ok=True)
+    assert quintain("report", "cut", *FILES, "--json", "ci/cut.js")[0] == ExitCode.OK
+    cases = outcomes(project / "ci/junit.xml")
+    assert {tuple(tags) for tags in cases.values()} == {("error",)}
+    assert any(name == FAILS for _, name in cases)
+    assert {one["level"] for one in results(project / "ci/q.sarif")[0]} == {"warning"}
+    record = json.loads((project / "ci/cut.js").read_text())
+    assert record["verdict"]["outcome"] == "INTERRUPTED"
+    assert {one["verdict"]["decision"] for one in record["requirements"]} == {"UNDECIDED"}
+
+
+def test_a_gate_without_a_run_is_no_error(project, quintain):
+    code, _, err = quintain("gate", "--require", PASSES, *FILES)
+    assert code == ExitCode.OK, err
+    assert outcomes(project / "ci/junit.xml") == {("quintain.run", "quintain gate"): []}
+    assert results(project / "ci/q.sarif")[0] == []
+
+
 def test_an_interrupted_run_is_an_error(call, weights, small, monkeypatch, tmp_path):
     def stopped(*_, **__):
         raise KeyboardInterrupt

@@ -238,10 +238,13 @@ class SmoothedClassifier(VotedModel):
         """
         most = self.max_asked_radius
         if threat.eps >= most:
+            is_capped = most >= self.sigma * self._law.unit * self._law.max_ratio * (1 - 1e-6)
+            more = "" if is_capped else "more noise samples, "
             raise SettingError(
                 f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma "
-                f"= {self.sigma:g} and alpha = {self.alpha:g} reach {most:.4g} at most. Give more "
-                "noise samples, a larger sigma (and a model trained under it) or a smaller eps"
+                f"= {self.sigma:g} and alpha = {self.alpha:g} reach {most:.4g} at most"
+                + (", and no number of them more" if is_capped else "")
+                + f". Give {more}a larger sigma (and a model trained under it) or a smaller eps"
             )
 
     def _radius_test(self, radii: Sequence[float]) -> RadiusTest:

@@ -75,9 +75,9 @@ def fixed_radius(hits: int, samples: int, alpha: float, sigma: float, noise: Noi
 
 
 def radius_at(probability: float, sigma: float, noise: Noise = GAUSSIAN) -> float:
-    """Return the radius that a probability proves, rounded down; -inf at 0."""
+    """Return the radius that a probability proves, rounded down, at most that of ``max_ratio``; -inf at 0."""
     # the ratio is monotone: round p down first, then the product, so that rounding never enlarges the radius
-    exact = sigma * noise.unit * noise.ratio(probability * (1 - 1e-12))
+    exact = sigma * noise.unit * min(noise.ratio(probability * (1 - 1e-12)), noise.max_ratio)
     return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
 

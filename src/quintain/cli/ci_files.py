@@ -5,9 +5,10 @@ run folder, and from its error message where it failed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from quintain.report.ci.cases import CIRun
     from quintain.results.records import Record
     from quintain.results.requirements import Requirement
+    from quintain.results.verdict import RunVerdict
 
 PANEL = "For CI systems"
 
@@ -173,6 +175,7 @@ class CIFiles:
         unfinished = self.folder and self.verb == "report" and unfinished_reason(records, self.folder)
         if unfinished:
             verdict = judge((), claims, results, unfinished=unfinished).verdict
+            records = tuple(_left_open(record, verdict) for record in records)
         if verdict is None:
             verdict = run_verdict(RunResults.of(records).requirement_results, claims, results)
             verdict = replace(verdict, reason=self.reason or verdict.reason)
@@ -219,6 +222,33 @@ def _current() -> CIFiles:
     return _CURRENT.get(CIFiles())
 
 
+def write_refused(verb: str, words: Sequence[str]) -> None:
+    """Write the files of a call whose command line was refused, as far as it names any.
+
+    Args:
+        verb: Name of the command.
+        words: What follows it on the command line.
+    """
+    named = {one.name: _value_on(words, f"--{one.name}") for one in OPTIONS}
+    with (
+        take_options(verb, {name: Path(value) for name, value in named.items() if value}) as files,
+        suppress(QuintainError),
+    ):
+        files.prepare()
+        note_reason("the command line is wrong: standard error says where")
+        files.write(ExitCode.USAGE)
+
+
+def _value_on(words: Sequence[str], option: str) -> str:
+    """Return the value of an option on a command line that may be wrong elsewhere; empty if it has none."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return ""
+
+
 @contextmanager
 def take_options(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
     """Take the options for files of CI systems out of those of a call, while it runs."""
@@ -234,6 +264,18 @@ def take_options(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
         yield files
     finally:
         _CURRENT.reset(token)
+
+
+def _left_open(record: "Record", verdict: "RunVerdict") -> "Record":
+    """Return a record of a run that was not finished, which decides no requirement."""
+    from quintain.results.verdict import Decision, Verdict
+
+    undecided = Verdict(Decision.UNDECIDED, verdict.reason)
+    return replace(
+        record,
+        requirements=tuple(replace(one, verdict=undecided) for one in record.requirements),
+        verdict=verdict if record.verdict else None,
+    )
 
 
 def _records(folder: Path | None) -> "tuple[Record, ...]":

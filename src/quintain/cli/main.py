@@ -6,12 +6,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quintain.cli.ci_files import OPTIONS, note_reason, take_options
+from quintain.cli.ci_files import OPTIONS, note_reason, take_options, write_refused
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
 from quintain.cli.output_files import close_standard_output, exit_when_pipe_closes, print_to_standard_error
@@ -50,6 +51,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_BEGUN = ContextVar("begun", default=False)
+"""Whether a command line was read, so that its command has begun; typer itself refuses others."""
+
+_NAMES_OF_RUNS = {one.name for one in COMMANDS if one.concerns_a_run}
+
 OUT_OF_MEMORY = (
     "Less is needed with a smaller --batch-size where the command has one, fewer examples (--limit) or a "
     "smaller model; --device cpu uses the computer's memory in place of the accelerator's"
@@ -61,6 +67,7 @@ def _with_messages(command: Command) -> Callable[..., None]:
     """Return a command whose errors are messages and exit codes, never tracebacks."""
 
     def run(**words: Any) -> None:
+        _BEGUN.set(True)
         with take_options(command.name, words) as files:
 
             def work() -> int:
@@ -202,5 +209,9 @@ def _exit_code_of_app() -> int:
     try:
         app(prog_name="quintain")
     except SystemExit as end:
-        return int(end.code or 0)
+        code = int(end.code or 0)
+        verb, *words = sys.argv[1:] or [""]
+        if code == ExitCode.USAGE and not _BEGUN.get() and verb in _NAMES_OF_RUNS:
+            write_refused(verb, words)
+        return code
     return ExitCode.OK

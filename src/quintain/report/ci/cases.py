@@ -150,7 +150,7 @@ def _run_case(run: CIRun, *, is_told: bool) -> Case:
 def _open_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
     """Each requirement that a run without a record or without its end left open."""
     known = {one.requirement for one in results.requirement_results}
-    if run.broke_off or not run.records:
+    if run.broke_off or (run.verdict.exit_code and not run.records):
         reason = f"{_NOT_ENDED}: {run.verdict.reason}"
         for stated in run.requirements:
             if stated.text not in known:
