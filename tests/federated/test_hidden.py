@@ -12,7 +12,9 @@ from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated import (
     FederatedConfig,
+    GroupedSum,
     RoundAbandonedError,
+    SecureSum,
     attack_masks,
     hidden,
     partition,
@@ -200,17 +202,25 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
         run(linear(), **drop)
 
 
-def check_two_rounds(dropouts, *, reused, dropped):
+def check_two_rounds(dropouts, *, reused, dropped, num_sites=5, aggregation=None, **settings):
     """Train for two rounds, of which the second raises the alarm if it reuses a secret of the first."""
-    plan = FederatedConfig(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
-    sites, rounds = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
+    recipe = Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd")
+    plan = FederatedConfig(2, recipe, **settings)
+    sites, rounds = partition(blobs(), num_sites, min_examples=10, min_per_class=1).sites, []
     alarm = (
         pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'")
         if reused
         else nullcontext()
     )
     with alarm:
-        simulate(sites, linear(), plan, dropouts=dropouts, on_round=lambda facts, _: rounds.append(facts))
+        simulate(
+            sites,
+            linear(),
+            plan,
+            aggregation=aggregation or SecureSum(),
+            dropouts=dropouts,
+            on_round=lambda facts, _: rounds.append(facts),
+        )
     assert [facts.dropped for facts in rounds] == (dropped[:1] if reused else dropped)
 
 
@@ -232,17 +242,30 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
 
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh seeds", "seeds of the round before"])
-def test_a_seed_that_a_round_of_all_sites_revealed_stops_the_training_that_users_run(reused, monkeypatch):
+@pytest.mark.parametrize(
+    ("num_sites", "settings"),
+    [(5, {}), (12, {"aggregation": GroupedSum(group_size=4), "threshold": 9, "min_survivors": 9})],
+    ids=["one sum", "groups"],
+)
+def test_a_seed_that_a_round_of_all_sites_revealed_stops_the_training_that_users_run(
+    num_sites, settings, reused, monkeypatch
+):
     """The seeds of all survivors are opened; who is late in the next round has nothing but its seed."""
     fresh, seeds = client_shares.random_bytes, []
 
     def kept(*given):
-        place = len(seeds) - 5
+        place = len(seeds) - num_sites
         seeds.append(seeds[place] if reused and place >= 0 else bytes(fresh(*given)))
         return seeds[-1]
 
     monkeypatch.setattr(client_shares, "random_bytes", kept)
-    check_two_rounds({1: {"hospital-2": "late"}}, reused=reused, dropped=[(), ("hospital-2",)])
+    check_two_rounds(
+        {1: {"hospital-2": "late"}},
+        reused=reused,
+        dropped=[(), ("hospital-2",)],
+        num_sites=num_sites,
+        **settings,
+    )
 
 
 def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch):

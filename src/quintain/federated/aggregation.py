@@ -189,6 +189,11 @@ class Aggregation(ABC):
     ) -> None:
         """Attack what the server saw of a round, in a simulation, which knows the truth.
 
+        Args:
+            view: The round.
+            truth: Every site's own words, by name.
+            earlier_views: Those of the sums of rounds before, as ``views`` gives them.
+
         Raises:
             MechanismError: If a vector that should be hidden is not. Where nothing is promised nothing is
                 checked.

@@ -192,9 +192,8 @@ class GroupedSum(SecureSum):
         self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
     ) -> None:
         """Attack the masks of each group."""
-        earlier = [self.views(one) for one in earlier_views]
-        for number, one in enumerate(self.views(view)):
-            require_hidden(one, truth, earlier_views=[views[number] for views in earlier])
+        for one in self.views(view):
+            require_hidden(one, truth, earlier_views=earlier_views)
 
 
 class _Member:

@@ -223,4 +223,4 @@ class WatchedAggregation(Aggregation):
         encoded = {name: update.encoded for name, update in network.updates.items()}
         self._inner.check_view(view, encoded, self._earlier_views)
         # the seeds of survivors and the keys of others were revealed: a later round may use none of them
-        self._earlier_views.append(view.without_vectors())
+        self._earlier_views += [one.without_vectors() for one in self._inner.views(view)]

@@ -6,7 +6,7 @@ reconstructed in one round unmasks another; and when a mask was never put on. On
 at least one mask of every vector remains unknown to the server.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -17,7 +17,6 @@ from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.masks import Stream
-from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.view import ServerView
 
@@ -62,16 +61,12 @@ class MaskAttacker:
         self._keys, self._sharing, self._link = view.keys, view.sharers, view.transcript_hash
         self._graph = view.graph
         rebuilt = view.revealed_secrets
-        known = {
-            secret
-            for secrets in (rebuilt, *(one.revealed_secrets for one in earlier_views))
-            for of_site in secrets.values()
-            for secret in of_site
-        }
+        self._private: dict[bytes, bytes] = {}
+        for one in (*earlier_views, view):
+            self._private |= one.revealed_key_pairs
         # a commitment tells the seed from all else that its shares may give
         self._seeds = {site: rebuilt[site][0] for site in view.survivors if site in rebuilt}
-        self._seeds |= _opened_seeds(view, known)
-        self._private = {x25519_public(secret): secret for secret in known}
+        self._seeds |= _opened_seeds(view, self._private.values())
 
     def attack(self, site: str, vector: EncodedVector | None = None) -> UnmaskingAttempt:
         """Remove every mask of one site's vector that can be removed.
@@ -159,7 +154,7 @@ def _without_repeats(sets: list[list[Stream]]) -> list[list[Stream]]:
     return [one for place, one in enumerate(sets) if one not in sets[:place]]
 
 
-def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
+def _opened_seeds(view: ServerView, known: Collection[bytes]) -> dict[int, bytes]:
     """Return the self-mask seeds, by site, that are among the known secrets, as the commitments tell."""
     return {
         site: secret
