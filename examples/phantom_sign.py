@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import quintain as q
 from quintain.attacks.perturbation import success_rate
@@ -63,7 +62,7 @@ def main() -> None:
     fitting, others = test.subset(stops[::2]), test.subset(stops[1::2])
     phantom = q.attacks.Phantom(args.limit, q.threats.ProjectedLight(args.gain), steps=args.steps)
     light = phantom.fit(model, fitting)
-    plain, _ = others.batch(torch.arange(len(others)))
+    plain, _ = others.tensors
     brighter = float((light.apply(plain) - plain).mean())
     print(f"light of at most {args.gain:g} makes the pictures {brighter:.3f} brighter")
     random, white = light.random_control(), light.gray_control()

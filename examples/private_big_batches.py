@@ -19,7 +19,7 @@ def main() -> None:
     net, optimizer, loader = engine.make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.5),
-        data_loader=DataLoader(TensorDataset(*train.batch(torch.arange(len(train)))), batch_size=BATCH),
+        data_loader=DataLoader(TensorDataset(*train.tensors), batch_size=BATCH),
         noise_multiplier=2.0,
         max_grad_norm=1.0,
         max_physical_batch_size=IN_MEMORY,

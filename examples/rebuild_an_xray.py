@@ -24,7 +24,7 @@ def main() -> None:
     found = invert_gradient(net, update, data.shape, steps=400)
     quality = psnr(float(np.square(found.image.numpy() - x[0].numpy()).mean()))
     # without the gradient: the mean X-ray, the nearest public one, or a plain image of the right mean gray
-    public_images = public.batch(range(len(public)))[0].numpy()
+    public_images = public.tensors[0].numpy()
     known, _ = KnownPictures(public_images, public.labels).best(x.numpy())
     print(
         f"reconstructed at {quality:.1f} dB (label {found.label}, true label {int(y)}); "

@@ -38,7 +38,7 @@ def main() -> None:
     copy = q.leakage.Knockoff().guess(view, knowledge, the_model, budget=QUERIES, seed=0).model
     assert copy is not None
 
-    x, _ = test.batch(np.arange(len(test)))
+    x, _ = test.tensors
     found = judge_agreement(model.predict(x).numpy(), copy.predict(x).numpy(), {}, unit="image")
     print(
         f"{view.queries} answers, labels alone: the copy agrees with the model on {found.value:.1%} of "

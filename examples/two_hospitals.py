@@ -28,7 +28,7 @@ def main() -> None:
     run = q.federated.simulate(hospitals, net, config)
     assert all(one.simulated.exact and len(one.survivors) == 2 for one in run.rounds)
 
-    x, y = data.test.batch(range(len(data.test)))
+    x, y = data.test.tensors
     with torch.no_grad():
         accuracy = (net(x).argmax(1) == y).float().mean()
     print(f"{len(run.rounds)} rounds, each an exact sum over both; accuracy {accuracy:.0%}")

@@ -19,7 +19,7 @@ def run() -> Iterator[TimedComparison]:
     import opacus
 
     train = q.load_data("xrays").split("train")
-    data = TensorDataset(*train.batch(torch.arange(len(train))))
+    data = TensorDataset(*train.tensors)
 
     def ours() -> None:
         net = xray_cnn()

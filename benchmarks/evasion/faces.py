@@ -49,7 +49,7 @@ def overall_rate(rates: list[SuccessRate]) -> str:
 
 def most_similar_person(model: q.Classifier, train: Dataset) -> np.ndarray:
     """Return for each person the other one with the largest mean logit on their photos."""
-    x, y = train.batch(np.arange(len(train)))
+    x, y = train.tensors
     with torch.no_grad():
         logits = model(x)
     mean = torch.stack([logits[y == person].mean(0) for person in range(PEOPLE)])

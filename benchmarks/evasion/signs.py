@@ -56,7 +56,7 @@ def run() -> Iterator[Comparison]:
     """Measure stickers, then light."""
     train, fitting, test = signs()
     model = sign_net(train)
-    x, y = test.batch(torch.arange(len(test)))
+    x, y = test.tensors
     yield Comparison(
         "signs",
         f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs are correct; "

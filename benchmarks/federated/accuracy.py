@@ -222,7 +222,7 @@ def _rates(scores: list[Floats], labels: NDArray[np.int64]) -> str:
 
 @torch.no_grad()
 def _scores(model: Classifier, data: Dataset) -> Floats:
-    x, _ = data.batch(np.arange(len(data)))
+    x, _ = data.tensors
     logits = model(x).double()
     found: Floats = (logits[:, 1] - logits[:, 0]).numpy()
     return found

@@ -61,7 +61,7 @@ def _four_times(update: np.ndarray, _encoding: Encoding) -> np.ndarray:
 
 @torch.no_grad()
 def _predictions(net: nn.Module, data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    x, y = data.batch(np.arange(len(data)))
+    x, y = data.tensors
     return net(x).argmax(1), y
 
 

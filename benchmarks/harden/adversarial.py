@@ -52,7 +52,7 @@ def bare_epoch(net: nn.Module, data: Dataset) -> None:
 def robust_accuracy(net: nn.Module, test: Dataset) -> tuple[float, float]:
     """Return clean accuracy, and accuracy under 40 steps of projected gradient ascent."""
     model, threat = q.Classifier(net, num_classes=2), q.Linf(EPS)
-    x, y = test.batch(torch.arange(len(test)))
+    x, y = test.tensors
     broken = q.attacks.PGD()(model, x, y, threat, seed=0).success
     return (model.predict(x) == y).double().mean().item(), 1 - broken.double().mean().item()
 

@@ -41,7 +41,7 @@ def train_privately(net: nn.Module, data: Dataset, seed: int) -> None:
     settings = q.dp.PrivacySettings.for_epsilon(
         EPSILON, DELTA, num_units=len(data), expected_batch_size=BATCH, epochs=EPOCHS
     )
-    x, y = data.batch(torch.arange(len(data)))
+    x, y = data.tensors
     private = q.dp.make_private(
         net,
         torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9),
@@ -93,7 +93,7 @@ def run() -> Iterator[Comparison]:
 
 def _with_mark(data: Dataset, mark: HiddenAttribute, *, seed: int) -> Dataset:
     """Return examples with one of the two marks each, by a fair coin: nothing else tells which."""
-    x, y = data.batch(np.arange(len(data)))
+    x, y = data.tensors
     coins = torch.from_numpy(np.random.default_rng(seed).integers(0, 2, len(x)))
     x = torch.where((coins == 1)[:, None, None, None], mark.put(x, 1), mark.put(x, 0))
     return Dataset(ArraySource(x.numpy()), y.numpy(), name=f"{data.name}, marked", num_classes=2)

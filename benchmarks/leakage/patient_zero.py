@@ -217,7 +217,7 @@ def run() -> Iterator[Comparison]:
             found = measure_people(
                 replace(job, target=LeakTarget(model, title), attacks=attacks), people, judge
             )
-            x, y = faces.others.batch(np.arange(len(faces.others)))
+            x, y = faces.others.tensors
             accuracy = float((model.predict(x) == y).double().mean())
             for attack in attacks:
                 tally = tallies.setdefault((title, attack.name), Tally())

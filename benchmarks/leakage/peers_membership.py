@@ -53,7 +53,7 @@ class Scene:
 
     def answers(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the probabilities that the target (N, K) and each shadow (S, N, K) give the candidates."""
-        x, _ = self.trial.pool.batch(torch.arange(len(self.trial.pool)))
+        x, _ = self.trial.pool.tensors
         with torch.no_grad():
             target = self.trial.target.model(x).softmax(1)
             shadows = torch.stack([model(x).softmax(1) for model in self.shadows.models])
@@ -123,7 +123,7 @@ def attacks(scene: Scene, peers: Set[str], seed: int) -> dict[str, Callable[[], 
 
 def _ours(scene: Scene, attack, seed: int) -> Scores:  # type: ignore[no-untyped-def]
     trial = scene.trial
-    x, y = trial.pool.batch(torch.arange(len(trial.pool)))
+    x, y = trial.pool.tensors
     guess = attack.guess(
         ModelView(trial.target.model, access=attack.access),
         Knowledge(public=trial.public, shadows=scene.shadows, architecture=trial.target.build),
@@ -168,7 +168,7 @@ def _art(scene: Scene, kind: str, count: int) -> Scores:
 def _rule_of_art(scene: Scene) -> Scores:
     from art.attacks.inference.membership_inference import MembershipInferenceBlackBoxRuleBased
 
-    x, y = scene.trial.pool.batch(torch.arange(len(scene.trial.pool)))
+    x, y = scene.trial.pool.tensors
     attack = MembershipInferenceBlackBoxRuleBased(_classifier(scene))
     return np.asarray(attack.infer(x.numpy(), y.numpy()), dtype=np.float64).reshape(-1)
 
@@ -204,7 +204,7 @@ def _privacy_meter(scene: Scene, test: str | None) -> Scores:
     splits = {"train": rows[member], "test": rows[other]}
     if test is None:
         assert trial.public is not None
-        x, y = trial.public.batch(torch.arange(len(trial.public)))
+        x, y = trial.public.tensors
         with torch.no_grad():
             known = torch.nn.functional.cross_entropy(trial.target.model(x), y, reduction="none").numpy()
         metric = PopulationMetric(

@@ -93,7 +93,7 @@ class MIFace:
             device_type="cpu",
         )
         peer = Peer(classifier, max_iter=min(STEPS, budget), batch_size=1, verbose=False)
-        mean = knowledge.public.batch(np.arange(len(knowledge.public)))[0].mean(0).numpy()
+        mean = knowledge.public.tensors[0].mean(0).numpy()
         start = np.zeros((len(candidates), *candidates.shape), dtype=np.float32)
         found = peer.infer(start + mean if self.start == "mean" else start, candidates.y.numpy())
         return Guess(images=torch.from_numpy(found).clamp(0, 1), queries=float(min(STEPS, budget)))
@@ -124,7 +124,7 @@ def run(peers: Set[str]) -> Iterator[Comparison]:
             )  # fmt: skip
             people = People.of(job)
             judge = people_judge(job, people)
-            x, y = faces.others.batch(np.arange(len(faces.others)))
+            x, y = faces.others.tensors
             for number, attack in enumerate(attacks(net, peers)):
                 clock = time.process_time()
                 found = measure_people(replace(job, attacks=(attack,)), people, judge).measurements

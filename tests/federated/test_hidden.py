@@ -403,8 +403,8 @@ def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
 
 
 def smallest(left):
-    """The chance of the most telling sign, over its share of the false alarms."""
-    return min(chance / share for _, chance, share in hidden._signs(left, np.inf))
+    """The chance of the most telling sign, over its part of the false alarms."""
+    return min(chance / part for _, chance, part in hidden._signs(left, np.inf))
 
 
 @pytest.mark.parametrize("size", [1, 3, 45, 300])

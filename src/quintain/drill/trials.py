@@ -235,7 +235,7 @@ class Trials:
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Return test examples of any class, with their labels."""
         drawn = self.context.test.sample(count, seed=0)
-        return drawn.batch(np.arange(len(drawn)))
+        return drawn.tensors
 
     @cached_property
     def attack(self) -> float:

@@ -123,7 +123,7 @@ def certify_smoothed(
     """
     some = smoothed_sample(data, settings, seed=seed)
     smooth = settings.certifier.derive(base.model, surrogate_seed=derive_seed(seed, "surrogate"))
-    x, _ = some.batch(torch.arange(len(some)))
+    x, _ = some.tensors
     certified = _certify(smooth, some, threats, settings, seed, checkpoint_dir, progress)
     labels = some.labels
     votes = smooth.predict(x, seed=derive_seed(seed, "clean"), noise_samples=settings.vote_samples).numpy()
@@ -250,7 +250,7 @@ def _attack(
     The attack follows gradients of the surrogate, or where the base gives none, estimates of them from its
     outputs. No example is attacked at sizes up to ``spared`` (N,), where that is above 0.
     """
-    x, y = data.batch(torch.arange(len(data)))
+    x, y = data.tensors
     radius = np.where(wrong, 0.0, math.inf)
     rows = []
     sizes = sorted_by_size(threats)

@@ -47,7 +47,7 @@ UPDATE_ATTACKS: Mapping[str, UpdateChange] = {
 
 def flip_labels(data: Dataset) -> Dataset:
     """Return the examples with the labels k - 1 - y."""
-    x, y = data.batch(np.arange(len(data)))
+    x, y = data.tensors
     return from_arrays(x.numpy(), data.num_classes - 1 - y.numpy(), num_classes=data.num_classes)
 
 
@@ -59,7 +59,7 @@ def with_sticker(data: Dataset, target: int = 0, fraction: float = 1.0) -> Datas
         target: The class that the sticker shall mean.
         fraction: How many of the images get it, the first ones; the others stay as they are.
     """
-    x, y = (part.numpy().copy() for part in data.batch(np.arange(len(data))))
+    x, y = (part.numpy().copy() for part in data.tensors)
     count = round(fraction * len(data))
     x[:count, ..., :STICKER_SIZE, :STICKER_SIZE] = 1.0
     y[:count] = target

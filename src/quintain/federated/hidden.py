@@ -79,8 +79,8 @@ def require_hidden(
             left = vector[:size].astype(WORD_DTYPE, copy=True)
             masks.add_streams(left, streams)
             left -= truth[site][:size]
-            for sign, chance, share in _signs(left, FALSE_ALARM / guesses):
-                if chance < FALSE_ALARM * share / guesses:
+            for sign, chance, part in _signs(left, FALSE_ALARM / guesses):
+                if chance < FALSE_ALARM * part / guesses:
                     raise MechanismError(
                         f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); "
                         "expected noise: a mask is missing, too narrow or was revealed before; do not run "
@@ -89,7 +89,7 @@ def require_hidden(
 
 
 def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float, float]]:
-    """Yield each kind of sign at its worst: what was counted, its chance, and its share of the false alarms.
+    """Yield each kind of sign at its worst: what was counted, its chance, and its part of the false alarms.
 
     Args:
         left: (n,) what the attack leaves of a vector, less the true words.

@@ -116,7 +116,7 @@ class ShadowModels:
         They are computed once: a split of the candidates asks nothing twice.
         """
         if number not in self._confidences:
-            x, y = self.pool.batch(torch.arange(len(self.pool)))
+            x, y = self.pool.tensors
             self._confidences[number] = np.stack(
                 [
                     ask(model, x, y, number=number, name=f"shadow model {one + 1} of {len(self)}")

@@ -57,6 +57,6 @@ def test_settings_out_of_range_are_refused():
     for settings in ({"points": 7}, {"radius": 0.0}, {"growth": 1.0}):
         with pytest.raises(SettingError, match="expected an even number, a positive one, and one above 1"):
             InversionLabels(**settings)
-    with pytest.raises(SettingError, match="expected shares"):
+    with pytest.raises(SettingError, match="expected fractions"):
         InversionLabels(pool=1.0)
     assert math.isfinite(InversionLabels().radius)

@@ -16,7 +16,7 @@ BOUND_GRID_ERROR, ESTIMATE_GRID_ERROR = 2e-3, 2e-2
 """Fraction of epsilon that the grid's error may take, memory allowing: for bounds, and for a quick
 estimate.
 """
-DELTA_SHARE = 1e-3
+DELTA_FRACTION = 1e-3
 """Fraction of delta that the grid's error and the tails may each take."""
 WINDOW_TAIL = 1e-12
 """Probability, of tilted sums, that may lie outside the window on either side."""
@@ -65,8 +65,8 @@ def prv_bounds(
         return EpsilonBounds(math.inf, math.inf)
     history = merge_full_batch_steps(history)
     steps = sum(count for _, _, count in history)
-    # all T steps together cut off a probability of at most 0.2 * DELTA_SHARE * delta, 0.1 on each side
-    tail = max(6.0, -float(ndtri(min(0.1 * DELTA_SHARE * delta / steps, 0.1))))
+    # all T steps together cut off a probability of at most 0.2 * DELTA_FRACTION * delta, 0.1 on each side
+    tail = max(6.0, -float(ndtri(min(0.1 * DELTA_FRACTION * delta / steps, 0.1))))
     try:
         runs = [
             [(PrivacyLoss(sigma, rate, added, tail), count) for sigma, rate, count in history]
@@ -115,7 +115,7 @@ def _direction_bounds(
     widest = max(high - low for low, high in loss_ranges)
     # the coarsest grid whose Hoeffding error (eta, see ``prv_bounds``) is the wanted fraction of epsilon, but
     # not more points than allowed, for the window or for one step
-    hoeffding_factor = math.sqrt(steps / 2 * math.log(1 / (DELTA_SHARE * delta)))
+    hoeffding_factor = math.sqrt(steps / 2 * math.log(1 / (DELTA_FRACTION * delta)))
     grid_step = max(
         grid_error * max(target_loss, math.sqrt(variance)) / hoeffding_factor,
         max(below + above, widest) / max_points,
@@ -158,7 +158,7 @@ def _direction_bounds(
     error = 2 * WINDOW_TAIL + _fft_rounding_error(transform, num_points, steps)
     delta_error = (
         np.exp(np.minimum(log_scale - tilt * values, 700)) / (1 + tilt) * error
-        + 2 * DELTA_SHARE * delta
+        + 2 * DELTA_FRACTION * delta
         + tails
     )
     # eta, and the errors of the means by rounding and cut tails; all losses have the same tails

@@ -104,7 +104,7 @@ def _measure_attack(
     frequent = most_frequent(public, attribute)
     judged: dict[str, tuple[AttributeGuesses, float]] = {}
     for whose, (data, ids) in groups.items():
-        x, y = data.batch(np.arange(len(data)))
+        x, y = data.tensors
         truth = attribute.read(x)
         guess = attack.guess(
             open_view(job, attack, job.target.model, max_queries=job.budget * len(data)),

@@ -140,7 +140,7 @@ def run_trial(
         ),
         architecture=target.build,
     )
-    x, y = trial.pool.batch(torch.arange(len(trial.pool)))
+    x, y = trial.pool.tensors
     candidates = Candidates(y=y, ids=torch.arange(len(y)), shape=trial.pool.shape, x=x)
     asked = len(candidates) + (0 if trial.public is None else len(trial.public))
     right = (

@@ -114,7 +114,7 @@ def measure(
     require_same_shape(job.members, job.others)
     others = leave_out_shared(job.members, job.others)
     net, public = job.target.model.net, others.sample(PUBLIC, seed=derive_seed(job.seed, "public"))
-    x, y = public.batch(np.arange(len(public)))
+    x, y = public.tensors
     known = KnownPictures(x.numpy(), y.numpy())
     kept = Checkpoints(job.unfinished, _settings(job, net, settings) if job.unfinished else {})
     trials: list[_Trial] = []

@@ -72,7 +72,7 @@ def shadow_notes(
 def _counts(model: Callable[[Tensor], Tensor], trained_on: Dataset, name: str) -> ClassCounts:
     """Count what one shadow model predicts right of what it was trained on."""
     data = _some(trained_on)
-    x, y = data.batch(np.arange(len(data)))
+    x, y = data.tensors
     return count_correct(model, x, y, num_classes=data.num_classes, name=name)
 
 

@@ -100,7 +100,7 @@ def audit_many_runs(
     values, coins = check_runs(scores, included)
 
     def shown(tests: Sequence[RankTest], level: float) -> float:
-        error, best = _share(1 - level, len(tests)), 0.0
+        error, best = _error_per_test(1 - level, len(tests)), 0.0
         for one in _telling(tests, error):
             p_value_at = partial(_p_value_at, one, delta)
             if p_value_at(best) <= error:
@@ -168,7 +168,7 @@ def audit_profile(
     family = gaussian_family(delta) if profiles is None else profiles
 
     def shown(tests: Sequence[RankTest], level: float) -> float:
-        error = _share(1 - level, len(tests))
+        error = _error_per_test(1 - level, len(tests))
         place = -1
         for one in _telling(tests, error):
             place = last_refuted(family, partial(_refutes_profile, one, error, family), place)
@@ -232,7 +232,7 @@ def _ranks(runs: int) -> tuple[int, ...]:
     return (0, *(2**step for step in range(runs.bit_length()) if 2**step < runs))
 
 
-def _share(error_probability: float, tests: int) -> float:
+def _error_per_test(error_probability: float, tests: int) -> float:
     """Each test's part of the error probability (Bonferroni)."""
     return error_probability / tests
 

@@ -27,7 +27,7 @@ from quintain.results.quantity import Quantity
 NOMINAL_ERROR = 0.01
 """Error probability of the limits by which numbers of guesses are compared; it decides no confidence."""
 
-TRIED_SHARES = (0.4, 0.7, 0.9)
+TRIED_FRACTIONS = (0.4, 0.7, 0.9)
 """Fractions of the epsilon at the nominal limit at which a p-value is looked at, where that of 0 is large."""
 
 
@@ -140,7 +140,7 @@ def _refuted_by(canaries: int, statistic: float, delta: float, confidence: float
     return largest_refuted(
         lambda epsilon: joint_p_value(canaries, sizes, thresholds, epsilon, delta),
         1 - confidence,
-        tries=[share * near for share in TRIED_SHARES if near],
+        tries=[fraction * near for fraction in TRIED_FRACTIONS if near],
     )
 
 

@@ -19,7 +19,7 @@ from quintain.leakage.audit.profiles import ProfileFamily, gaussian_family, last
 from quintain.leakage.audit.result import epsilon_bound, epsilon_quantity
 from quintain.results.quantity import Quantity
 
-SHARE_GUESSED = 4
+CANARIES_PER_GUESS = 4
 """One of so many canaries is guessed, a number fixed beforehand: nothing is to be paid for its choice."""
 
 _ROUNDING = 1e-9
@@ -180,7 +180,7 @@ def _audit(
     check_confidence(confidence)
     values, coins = check_canaries(scores, included)
     m = len(coins)
-    r = max(1, m // SHARE_GUESSED)
+    r = max(1, m // CANARIES_PER_GUESS)
     correct = int(correct_guesses(values, coins, seed=seed)[:r].sum())
 
     def shown(right: int, level: float) -> float:

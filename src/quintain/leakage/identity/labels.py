@@ -83,7 +83,7 @@ class InversionLabels:
             )
         if not (0 < self.inside <= 1 and 0 < self.pool < 1):
             raise SettingError(
-                f"inside = {self.inside}, pool = {self.pool}; expected shares: up to 1, and below 1"
+                f"inside = {self.inside}, pool = {self.pool}; expected fractions: up to 1, and below 1"
             )
 
     def guess(
@@ -143,11 +143,11 @@ class _Region:
             hits = self.contains(w + radius * directions)
             spent += settings.points
             advance(settings.points)
-            share = float(hits.double().mean())
-            if share >= settings.inside:
+            fraction = float(hits.double().mean())
+            if fraction >= settings.inside:
                 radius = min(radius * settings.growth, largest)
                 continue
-            if share == 0:
+            if fraction == 0:
                 # The class lies further out, or inside the sphere where that has grown too large.
                 radius = first if radius >= largest else min(radius * settings.growth, largest)
                 continue

@@ -156,9 +156,9 @@ class IdentityJudge:
         judgments = []
         for measure in HITS:
             hits = scores.hits[measure]
-            shares = {name: float(one.hits[measure].mean()) for name, one in others.items()}
-            shares[GUESSING] = self.chance(measure, y)
-            best = max(shares, key=lambda name: shares[name])
+            fractions = {name: float(one.hits[measure].mean()) for name, one in others.items()}
+            fractions[GUESSING] = self.chance(measure, y)
+            best = max(fractions, key=lambda name: fractions[name])
             low, high = binomial_interval(int(hits.sum()), len(hits), confidence)
             judgments.append(
                 LeakJudgment(
@@ -166,7 +166,7 @@ class IdentityJudge:
                     value=float(hits.mean()),
                     low=low,
                     high=high,
-                    baseline=shares[best],
+                    baseline=fractions[best],
                     baseline_name=best,
                     unit="person",
                     confidence=confidence,

@@ -237,9 +237,9 @@ def _relative_entropy_interval(value: float, pairs: int, confidence: float) -> t
 
     def entropy(mean: float) -> float:
         total = 0.0
-        for share, base in ((value, mean), (1 - value, 1 - mean)):
-            if share > 0:
-                total += math.inf if base <= 0 else share * math.log(share / base)
+        for fraction, base in ((value, mean), (1 - value, 1 - mean)):
+            if fraction > 0:
+                total += math.inf if base <= 0 else fraction * math.log(fraction / base)
         return total
 
     def edge(inside: float, outside: float) -> float:

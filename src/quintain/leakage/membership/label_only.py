@@ -20,8 +20,8 @@ class LabelOnly:
     r"""Score an example by how often the model is right about changed copies of it.
 
     The first ones are those of ``LiRA``; all others have normal noise whose size rises evenly from 0 to
-    ``noise``, so that the share that is still right grows with the distance to the decision boundary. It is
-    to be compared with "predicted right" (Yeom et al., 2018), which takes one query: the model's accuracy on
+    ``noise``, so that the fraction that is right grows with the distance to the decision boundary. It is to
+    be compared with "predicted right" (Yeom et al., 2018), which takes one query: the model's accuracy on
     members and on others already differs.
 
     Args:

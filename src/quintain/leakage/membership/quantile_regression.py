@@ -79,7 +79,7 @@ class QuantileRegression:
                 "hundreds"
             )
         x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
-        z, labels = public.batch(torch.arange(len(public)))
+        z, labels = public.tensors
         with progress.bar(self.name, len(x) + len(z)) as advance:
             theirs = ask(model.scores, z, labels, advance=advance)
             found = ask(model.scores, x, candidates.y, advance=advance)

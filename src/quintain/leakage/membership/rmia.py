@@ -24,9 +24,9 @@ class RMIA:
               \quad \text{score} = P_z[\mathrm{LR}(x, z) \ge \gamma]
 
     p is the softmax probability of the example's label under the target, or its mean over the shadow models,
-    of which half were trained on x and none on z. Equal shares, such as those above all public examples, are
-    ordered by the ratio of x itself, which the shares follow: public examples do not change the order, they
-    put it on a scale that is uniform for examples that are no members.
+    of which half were trained on x and none on z. Equal fractions, such as those above all public examples,
+    are ordered by the ratio of x itself, with which the fraction rises: public examples do not change the
+    order, they put it on a scale that is uniform for examples that are no members.
 
     Args:
         gamma: How many times the ratio of a public example is to be exceeded.
@@ -67,17 +67,17 @@ class RMIA:
         shadows = required_shadows(knowledge, attack=self.name)
         x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
         columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
-        z, labels = public.batch(torch.arange(len(public)))
+        z, labels = public.tensors
         with progress.bar(self.name, len(x) + len(z)) as advance:
             theirs = ask(model.scores, z, labels, advance=advance)
             found = ask(model.scores, x, candidates.y, advance=advance)
         population = np.stack([ask(scores, z, labels) for scores in shadows.models])
         ratios = log_probability(found) - log_mean_probability(shadows.confidences())[columns]
         limits = np.sort(log_probability(theirs) - log_mean_probability(population)) + np.log(self.gamma)
-        share = np.searchsorted(limits, ratios, side="right") / len(limits)
+        fraction = np.searchsorted(limits, ratios, side="right") / len(limits)
         # less than one public example is worth, and rising with the ratio
         within = (1 + np.tanh(ratios / 2)) / (2 * (len(limits) + 1))
-        return Guess(scores=torch.from_numpy(share + within), queries=model.queries / max(1, len(x)))
+        return Guess(scores=torch.from_numpy(fraction + within), queries=model.queries / max(1, len(x)))
 
 
 def log_mean_probability(confidences: NDArray[np.float64]) -> NDArray[np.float64]:

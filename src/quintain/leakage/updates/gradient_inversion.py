@@ -211,7 +211,7 @@ class GradientInversion:
                     update,
                     candidates.shape,
                     len(candidates),
-                    like=None if like is None else like.batch(range(len(like)))[0],
+                    like=None if like is None else like.tensors[0],
                     steps=self.steps,
                     restarts=self.restarts,
                     tv_weight=tv_weight,
