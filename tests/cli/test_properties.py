@@ -82,7 +82,7 @@ def test_an_answer_of_before_does_not_stand_for_a_run_that_fails(call, files, tm
 @pytest.mark.parametrize("taken", ["safe.vnnlib", "net.onnx", "notes.txt"])
 def test_no_answer_replaces_another_file(call, files, tmp_path, taken):
     net, safe, _ = files
-    (tmp_path / "notes.txt").write_text("satisfying")
+    (tmp_path / "notes.txt").write_text("sat is a word that these notes begin with")
     before = (tmp_path / taken).read_bytes()
     for words in (
         ("certify", "--model", net, "--property", safe, "--result", tmp_path / taken),
@@ -105,3 +105,13 @@ def test_a_folder_takes_no_answer(call, files, tmp_path):
     code, _, complaint = call("certify", "--model", net, "--property", safe, "--result", tmp_path)
     assert code == 2
     assert "is a folder; give a file" in " ".join(complaint.split())
+
+
+def test_an_answer_goes_where_a_link_leads(call, files, tmp_path):
+    net, safe, broken = files
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "target.txt")
+    for prop, begins in ((broken, "sat"), (safe, "unsat")):
+        call("certify", "--model", net, "--property", prop, "--result", link)
+        assert link.is_symlink()
+        assert (tmp_path / "target.txt").read_text().split()[0] == begins

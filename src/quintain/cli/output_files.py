@@ -25,8 +25,8 @@ def _has(text: bytes) -> Callable[[bytes], bool]:
 
 
 def _is_answer(head: bytes) -> bool:
-    """Whether a file begins with the answer on a property."""
-    return head.split(maxsplit=1)[0] in {b"sat", b"unsat", b"unknown"} if head.strip() else False
+    """Whether a file holds the answer on a property, and behind it nothing but a counterexample."""
+    return head.strip() in {b"unsat", b"unknown"} or head.startswith(b"sat\n((X_0 ")
 
 
 _WRITTEN_BY_US: Mapping[str, Callable[[bytes], bool]] = {
