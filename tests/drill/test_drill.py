@@ -162,7 +162,7 @@ def test_certificates_and_attacks_of_a_step_that_was_cut_off_are_not_made_again(
     def never(*_args, **_words):
         raise AssertionError("an example was certified again")
 
-    monkeypatch.setattr(certify_workers, "largest_certified_radius", never)
+    monkeypatch.setattr(certify_workers, "search_radius", never)
     monkeypatch.setattr(Trials, "interval", 0.0)
     drill(folder, settings(), clock=stopped)
     again, first = (load(one / "05-certify.json") for one in (folder, finished[0]))

@@ -90,7 +90,7 @@ class BranchAndBound(LayerCertifier):
                 "for each example"
             )
 
-    def trace(self, model: ClassifierLike) -> "TracedSearch":  # type: ignore[override]
+    def trace(self, model: ClassifierLike) -> "TracedSearch":
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
         margins = self._margins()
         return TracedSearch(trace_bounds(model, self, margins), self, margins)

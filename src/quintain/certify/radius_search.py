@@ -1,7 +1,7 @@
 """Search for the largest radius that a certifier can prove, example by example."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -56,10 +56,26 @@ def largest_certified_radius(
         misclassified ones; and with the ``counterexample`` of the smallest radius at which the certifier
         found one.
     """
+    return search_radius(tracing(certifier, model), x, y, threat, radii=radii, search=search)
+
+
+def search_radius(
+    certify: Callable[..., CertificateOutcome],
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    radii: Sequence[float] = (),
+    search: bool = True,
+) -> CertificateOutcome:
+    """Find the largest certified eps of each example, as ``largest_certified_radius`` does.
+
+    Args:
+        certify: The certifier's call on its model, by ``tracing``, so that many searches trace it once.
+        x, y, threat, radii, search: As of ``largest_certified_radius``.
+    """
     check_types(threat, x)
-    state = _Search(
-        certifier=certifier, model=model, x=x, y=y, threat=threat, largest=max(radii, default=0.0)
-    )
+    state = _Search(certify, x, y, threat, largest=max(radii, default=0.0))
     state.certify_at(threat.eps)
     iteration = 0
     while search and len(rows := state.undecided()):
@@ -84,14 +100,13 @@ class _Search:
 
     def __init__(
         self,
-        certifier: Certifier,
-        model: ClassifierLike,
+        certify: Callable[..., CertificateOutcome],
         x: Tensor,
         y: Tensor,
         threat: Threat,
+        *,
         largest: float,
     ) -> None:
-        certify = tracing(certifier, model)
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         # No radius beyond the diameter of the data box changes anything.
         box_diameter = (threat.high - threat.low) * (

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier, is_expensive, tracing
-from quintain.certify.radius_search import largest_certified_radius
+from quintain.certify.radius_search import search_radius
 from quintain.core.errors import ExecutionError
 from quintain.core.processes import world_size
 from quintain.core.user_code import FAILURES
@@ -73,29 +73,7 @@ class CertifierTask:
             if self.radii is None:
                 with torch.no_grad():
                     return certify(x, y, self.threat)
-
-            return largest_certified_radius(
-                _Traced(certify), model, x, y, self.threat, radii=self.radii, search=self.search
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class _Traced:
-    """A certifier of the one model whose operations were traced."""
-
-    certify: Callable[..., CertificateOutcome]
-
-    def __call__(
-        self,
-        model: ClassifierLike,  # noqa: ARG002
-        x: Tensor,
-        y: Tensor,
-        threat: Threat,
-        *,
-        eps: Tensor | None = None,
-    ) -> CertificateOutcome:
-        """Certify as ``Certifier`` says."""
-        return self.certify(x, y, threat, eps=eps)
+            return search_radius(certify, x, y, self.threat, radii=self.radii, search=self.search)
 
 
 class CertifierAnswer(NamedTuple):

@@ -1,6 +1,7 @@
 """The interval certifier: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
-from quintain.certify.interval.traced_bounds import MarginBounds, TracedBounds, trace_bounds
+from quintain.certify.interval.traced_bounds import MarginBounds, trace_bounds
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
 from quintain.models.precision import without_autocast
@@ -68,7 +69,7 @@ class LayerCertifier(ABC):
         """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
         return self.trace(model)(x, y, threat, eps=eps)
 
-    def trace(self, model: ClassifierLike) -> TracedBounds:
+    def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
         return trace_bounds(model, self, self._margins())
 
