@@ -1,5 +1,7 @@
 """Sums under homomorphic encryption: equal to integer sums bit for bit, and refused where they are not."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ExecutionError, ProtocolError, SettingError
 from quintain.federated import homomorphic, secure_sum
-from quintain.federated.homomorphic import RING_DEGREE, add_ciphertexts, check_encoding
+from quintain.federated.homomorphic import RING_DEGREE, CiphertextSum, check_encoding
 from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.secagg.encoding import Encoding, finest_encoding
 
@@ -15,6 +17,13 @@ from quintain.federated.secagg.encoding import Encoding, finest_encoding
 @pytest.fixture(scope="module")
 def key() -> SharedKey:
     return SharedKey.create()
+
+
+def add_ciphertexts(ciphertexts: Iterable[bytes], key_id: bytes, encoding: Encoding) -> bytes:
+    total = CiphertextSum(key_id, encoding)
+    for ciphertext in ciphertexts:
+        total.add(ciphertext)
+    return total.pack()
 
 
 def vectors(num_sites: int, length: int, seed: int = 0) -> list[np.ndarray]:

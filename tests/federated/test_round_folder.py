@@ -1,5 +1,6 @@
 """A site whose every message finds a new process: the same sums, and no step is taken twice."""
 
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -73,6 +74,30 @@ def test_a_step_is_taken_once_and_a_refused_message_leaves_the_round_as_it_was(t
     assert sites.step(0, outgoing[0])
     with pytest.raises(ProtocolError):
         sites.step(0, outgoing[0])
+
+
+@pytest.mark.parametrize("end", ["the last answer", "the next offer"])
+def test_the_file_of_a_round_is_overwritten_where_it_is_before_it_is_removed(tmp_path, end):
+    """A second name of the same file keeps what is on the disk."""
+    sites = Sites(tmp_path)
+    offer = server.open_round(sites.policy)[1][0]
+    _, outgoing = sites.reach(4 if end == "the last answer" else 1)
+    os.link(tmp_path / "rounds-0" / "round", tmp_path / "same")
+    before = (tmp_path / "same").read_bytes()
+    assert any(before)
+    if end == "the last answer":
+        sites.step(0, outgoing[0])
+    else:
+        sites.join(0, offer)
+    assert (tmp_path / "same").read_bytes() == bytes(len(before))
+
+
+def test_an_update_is_overwritten_where_it_is_by_the_next_one(tmp_path):
+    folder = RoundFolder(tmp_path, FolderJournal(tmp_path / "journal"))
+    folder.keep_update(bytes(32), np.arange(1, 6, dtype="<u4"))
+    os.link(tmp_path / "update", tmp_path / "same")
+    folder.keep_update(b"x" * 32, np.arange(1, 6, dtype="<u4"))
+    assert not any((tmp_path / "same").read_bytes())
 
 
 def test_the_random_bytes_of_a_step_come_from_the_seed_and_all_messages_up_to_it():

@@ -48,7 +48,7 @@ from quintain.federated.secagg.messages import MessageType, message_type_of, ser
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.strategies.strategy import State
-from quintain.federated.task_checks import check_cohort_change, check_place, check_survivors
+from quintain.federated.task_checks import check_cohort_change, check_survivors, check_task
 
 
 class Client:
@@ -267,9 +267,7 @@ class Client:
         """
         config, counter = self.config, offered_counter(task.terms)
         base = self._chain if self._may_have_left else self._base
-        check_place(
-            task, counter, config, self._journal, last=self.last_counter, used_up_to=base.last_counter
-        )
+        check_task(task, counter, config, self._journal, last=self.last_counter, used_up_to=base.last_counter)
         net = open_model(task.model, self._net)
         policy = config.plan.policy(counter, task.round_id, model_digest(net))
         check_offer(task.terms, policy)

@@ -96,19 +96,6 @@ class CiphertextSum:
         return pack_ciphertext(self._key_id, self._encoding.num_words, self.summands, parts)
 
 
-def add_ciphertexts(ciphertexts: Iterable[bytes], key_id: bytes, encoding: Encoding) -> bytes:
-    """Add vectors of sites without any key, one at a time.
-
-    Raises:
-        ExecutionError: If TenSEAL is not installed.
-        ProtocolError: If there is none, one is malformed, or there are more than the encoding is proven for.
-    """
-    total = CiphertextSum(key_id, encoding)
-    for ciphertext in ciphertexts:
-        total.add(ciphertext)
-    return total.pack()
-
-
 def check_encoding(encoding: Encoding) -> None:
     """Refuse a federation whose sums the plain modulus or the noise does not allow.
 

@@ -123,7 +123,7 @@ class SharedKey:
         """Decrypt a sum.
 
         Args:
-            ciphertext: What ``add_ciphertexts`` returned.
+            ciphertext: What ``CiphertextSum.pack`` returned.
             encoding: The grid.
             summands: Of how many vectors it is meant to be.
 

@@ -13,7 +13,7 @@ from quintain.federated.secagg.message_bodies import SiteSet
 from quintain.federated.secagg.policy import ROUND_BYTES
 
 
-def check_place(
+def check_task(
     task: RoundTask, counter: int, config: ClientConfig, journal: Journal, *, last: int, used_up_to: int
 ) -> None:
     """Refuse a task for another sum, one that was there before, or one beyond the plan.
@@ -61,7 +61,7 @@ def check_survivors(
     Args:
         published: The sum, as the server tells it.
         last: The chain of models up to that over which it is.
-        config, journal: As ``check_place`` takes them.
+        config, journal: As ``check_task`` takes them.
         name: The site's name in the roster.
         signed: The sites that it has signed to be in the sum; none where it has signed nothing.
 

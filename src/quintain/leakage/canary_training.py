@@ -25,8 +25,8 @@ Adjacency = Literal["add/remove", "replace"]
 SEED_LIMIT = 1 << 31
 """Seeds given to a training are below this, as NumPy, PyTorch and JAX take them."""
 
-ASKED = 1000
-"""Records, at most, that a trained model is asked about to see whether it has learned anything."""
+MAX_FIT_RECORDS = 1000
+"""How many records a trained model is queried on, at most, to see whether it has learned anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def train_black_box(
 ) -> CanaryScores:
     """Train once on a data set in which canaries take the place of as many records, and score all of them.
 
-    The model is asked about some of the records, too, whether it has learned anything of them.
+    The model is queried on some of the records, too, to see whether it has learned anything of them.
 
     All records are in memory, in random order, as the training gets them.
 
@@ -90,7 +90,8 @@ def train_black_box(
     model = training(x[order], y[order], derive_seed(seed, "black box", "training") % SEED_LIMIT)
     ended = time.process_time()
     scores = canary_scores(model, planted, num_classes=data.num_classes, name=training.name)
-    some = np.random.default_rng(derive_seed(seed, "black box", "fit")).permutation(len(own))[:ASKED]
+    fit_rng = np.random.default_rng(derive_seed(seed, "black box", "fit"))
+    some = fit_rng.permutation(len(own))[:MAX_FIT_RECORDS]
     fit = count_correct(model, own[some], labels[some], num_classes=data.num_classes, name=training.name)
     done = time.process_time()
     return CanaryScores(scores, included, ended - begun, (begun - clock) + (done - ended), fit)
