@@ -12,6 +12,8 @@ NUM_ROUNDS = 12
 """Chosen on the validation split of the X-rays, as is the recipe."""
 LOCAL_RECIPE = Recipe(epochs=1, batch_size=32, learning_rate=1e-3, schedule="constant")
 """Of training at a site in one round."""
+LOCAL_SGD = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer="sgd", schedule="constant")
+"""The same for a strategy that takes plain steps alone."""
 
 PRIVATE_ROUNDS, PRIVATE_EPOCHS = 6, 2
 """Where each round spends privacy: fewer rounds, and longer ones."""
@@ -21,8 +23,6 @@ FEW_CLASSES = 10
 
 MAX_CORRUPT = 1
 """Sites that may collude with the server."""
-LOCAL_SGD = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer="sgd", schedule="constant")
-"""The same for a strategy that takes plain steps alone."""
 
 
 def rounds_and_epochs(rounds: int | None, epochs: int | None, *, is_private: bool) -> tuple[int, int]:

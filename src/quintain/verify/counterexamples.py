@@ -144,7 +144,7 @@ def _best_miss(x: Array, y: Array, violations: list[Violation]) -> Fraction:
     return min(max((row.excess(x, y) for row in one.rows), default=Fraction(0)) for one in violations)
 
 
-class _Aims(NamedTuple):
+class _Targets(NamedTuple):
     """What points are moved towards.
 
     Args:
@@ -202,24 +202,24 @@ class ViolationSearch:
             return None
         begin = torch.minimum(torch.maximum(points.to(self.dtype), low), high)
         return self._descend(
-            begin, self._aims([one], len(begin)), (low, high), STEPS_FROM_POINTS, lambda: False
+            begin, self._targets([one], len(begin)), (low, high), STEPS_FROM_POINTS, lambda: False
         )
 
-    def _aims(self, violations: Sequence[Violation], count: int) -> "_Aims":
-        """Return what so many points for each violation aim at."""
+    def _targets(self, violations: Sequence[Violation], count: int) -> _Targets:
+        """Return what so many points for each violation are moved towards."""
         wanted = self.checker.wanted
         rows = Rows.of([row for one in violations for row in one.rows], wanted.num_inputs, wanted.num_outputs)
         counts = torch.tensor([len(one.rows) for one in violations])
         numbers = torch.arange(len(violations))
         others = numbers.repeat_interleave(counts)[None] != numbers.repeat_interleave(count)[:, None]
-        return _Aims(rows, others)
+        return _Targets(rows, others)
 
-    def _excess(self, x: Tensor, aims: "_Aims") -> Tensor:
+    def _excess(self, x: Tensor, targets: _Targets) -> Tensor:
         """Return the largest excess of a row at each point (N,): below 0 where its violation holds."""
-        y, rows = self.checker.net(x), aims.rows
+        y, rows = self.checker.net(x), targets.rows
         left = y @ rows.outputs.to(y.dtype).T + x @ rows.inputs.to(y.dtype).T - rows.bounds.to(y.dtype)
         # a violation without rows holds in all of its box
-        return torch.cat([left.masked_fill(aims.others, -1.0e30), y[:, :1] * 0 - 1.0e30], 1).amax(1)
+        return torch.cat([left.masked_fill(targets.others, -1.0e30), y[:, :1] * 0 - 1.0e30], 1).amax(1)
 
     def _first(self, x: Tensor, excess: Tensor) -> Counterexample | None:
         for row in (excess < 0).nonzero().squeeze(1).tolist():
@@ -239,13 +239,13 @@ class ViolationSearch:
         draws[:, :3] = torch.tensor([0.5, 0.0, 1.0], dtype=self.dtype)[:, None]
         draws[:, 3 : RESTARTS // 2] = draws[:, 3 : RESTARTS // 2].round()
         begin = torch.minimum(torch.maximum(low + draws.flatten(0, 1) * (high - low), low), high)
-        aims = self._aims(violations, RESTARTS)
-        return self._descend(begin, aims, (low, high), STEPS, lambda: clock() >= deadline)
+        targets = self._targets(violations, RESTARTS)
+        return self._descend(begin, targets, (low, high), STEPS, lambda: clock() >= deadline)
 
     def _descend(
         self,
         begin: Tensor,
-        aims: "_Aims",
+        targets: _Targets,
         box: tuple[Tensor, Tensor],
         steps: int,
         is_over: Callable[[], bool],
@@ -257,4 +257,4 @@ class ViolationSearch:
             size = 0.25 * 0.01 ** (step / steps) * (high - low)
             return torch.minimum(torch.maximum(x - size * gradient.sign(), low), high)
 
-        return descend(begin, lambda x: self._excess(x, aims), move, self._first, steps, is_over)
+        return descend(begin, lambda x: self._excess(x, targets), move, self._first, steps, is_over)
