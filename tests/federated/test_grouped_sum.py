@@ -6,6 +6,7 @@ import torch
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated import (
+    Aggregation,
     ClientNoise,
     FederatedConfig,
     GroupedSum,
@@ -21,6 +22,7 @@ from quintain.federated.robust_averages import RULES
 from quintain.federated.secagg import client_masked
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.transport import DropoutStage
+from quintain.federated.wrapped_aggregation import FACTS, WrappedAggregation
 from quintain.training import Recipe
 from tests.federated.settings import Party, blobs, linear, weights
 
@@ -166,6 +168,19 @@ def test_where_a_proven_cheat_leaves_too_few_groups_no_site_trains_in_vain_and_w
     # the model is that of the first round
     alone, _ = trained(GroupedSum(), rounds=1, recipe=STEPS)
     assert torch.equal(weights(net), weights(alone))
+
+
+def test_a_wrapped_aggregation_leaves_out_no_fact_and_no_method():
+    facts = {name for name in Aggregation.__annotations__ if name != "kind"}
+    assert set(FACTS) == facts
+    methods = {name for name, one in vars(Aggregation).items() if callable(one) and not name.startswith("_")}
+    # ``can_sum`` follows from ``shortage``
+    assert methods - vars(WrappedAggregation).keys() == {"can_sum"}
+    inner = GroupedSum("trimmed-mean", 4)
+    wrapped = WrappedAggregation(inner)
+    assert {name: getattr(wrapped, name) for name in facts} == {name: getattr(inner, name) for name in facts}
+    assert wrapped.protocol(12, 9) == inner.protocol(12, 9)
+    assert wrapped.summed_with(5, 12) == (4, 5, 6, 7)
 
 
 def test_where_no_site_may_be_missing_no_group_opens_a_sum_without_one():

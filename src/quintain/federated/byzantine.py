@@ -1,18 +1,14 @@
 """Malicious sites for tests and figures: what one does to its data, or to the update that it sends."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quintain.data.dataset import Dataset, from_arrays
-from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.aggregation import Aggregation
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
-from quintain.federated.secagg.journal import Journal
-from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.policy import Policy
-from quintain.federated.transport import Exchange
-from quintain.federated.view import ServerView
+from quintain.federated.wrapped_aggregation import WrappedAggregation
 
 UpdateChange = Callable[[NDArray[np.float64], Encoding], NDArray[np.float64]]
 """What a malicious site makes of its true update (length,), before clip and grid."""
@@ -66,7 +62,7 @@ def with_sticker(data: Dataset, target: int = 0, fraction: float = 1.0) -> Datas
     return from_arrays(x, y, num_classes=data.num_classes)
 
 
-class ByzantineAggregation(Aggregation):
+class ByzantineAggregation(WrappedAggregation):
     """A malicious site's half of an aggregation: it changes its update, and else plays by the rules.
 
     Args:
@@ -75,49 +71,11 @@ class ByzantineAggregation(Aggregation):
     """
 
     def __init__(self, inner: Aggregation, change: UpdateChange) -> None:
-        self._inner, self._change = inner, change
-        self.hides_updates, self.sums_all = inner.hides_updates, inner.sums_all  # type: ignore[misc]
-        self.replies, self.sites_open_sums = inner.replies, inner.sites_open_sums  # type: ignore[misc]
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The name of the aggregation."""
-        return self._inner.name
+        super().__init__(inner)
+        self._change = change
 
     def encode(
         self, update: NDArray[np.float64], encoding: Encoding, relative_weight: float
     ) -> EncodedVector:
         """Encode what the site makes of its update."""
-        return self._inner.encode(self._change(update, encoding), encoding, relative_weight)
-
-    def join(
-        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
-    ) -> Participant:
-        """Take part as all do."""
-        return self._inner.join(policy, identity, encoded, journal)
-
-    def opening(self, policy: Policy) -> bytes:
-        """Return the first message of the aggregation."""
-        return self._inner.opening(policy)
-
-    def summed_with(self, site: int, num_sites: int) -> Collection[int]:
-        """Return the sites in one sum with this one."""
-        return self._inner.summed_with(site, num_sites)
-
-    def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
-        """Run the server's half, as all do."""
-        return self._inner.sum(policy, transport)
-
-    def check_policy(self, policy: Policy) -> None:
-        """Refuse what the aggregation refuses."""
-        self._inner.check_policy(policy)
-
-    def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
-        """Return the bound of the aggregation."""
-        return self._inner.largest_entry(encoding, relative_weight)
-
-    def check_view(
-        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
-    ) -> None:
-        """Check as all do."""
-        self._inner.check_view(view, truth, earlier_views)
+        return super().encode(self._change(update, encoding), encoding, relative_weight)

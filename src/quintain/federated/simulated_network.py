@@ -1,24 +1,21 @@
 """The network of a simulation: it carries bytes between server and clients, and knows what both cannot."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
-from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.aggregation import Aggregation, RoundSum
 from quintain.federated.client import Client
 from quintain.federated.engine import Carry
 from quintain.federated.in_process import RecordingTransport
 from quintain.federated.local import Update
 from quintain.federated.round_messages import early_answer
-from quintain.federated.secagg.encoding import EncodedVector, Encoding
-from quintain.federated.secagg.journal import Journal
-from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.sum_result import SecureSumResult, result_of
 from quintain.federated.transport import DropoutStage, Exchange
 from quintain.federated.view import ServerView
+from quintain.federated.wrapped_aggregation import WrappedAggregation
 
 
 class SimulatedNetwork(RecordingTransport):
@@ -136,7 +133,7 @@ class SimulatedNetwork(RecordingTransport):
                 yield site, reply
 
 
-class WatchedAggregation(Aggregation):
+class WatchedAggregation(WrappedAggregation):
     """An aggregation of which a simulation sees terms, sum and view, and attacks the view before it counts.
 
     Args:
@@ -147,34 +144,12 @@ class WatchedAggregation(Aggregation):
         seconds: What the last sum took, without the attack.
     """
 
-    replies: ClassVar[tuple[MessageType, ...]] = ()
-
     def __init__(self, inner: Aggregation) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._found: RoundSum | None = None
         self._earlier_views: list[ServerView] = []
         self.network: SimulatedNetwork | None = None
         self.seconds = 0.0
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The name of what is watched."""
-        return self._inner.name
-
-    @property
-    def hides_updates(self) -> bool:  # type: ignore[override]
-        """Whether what is watched hides updates."""
-        return self._inner.hides_updates
-
-    def join(
-        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
-    ) -> Participant:
-        """Take part as in what is watched."""
-        return self._inner.join(policy, identity, encoded, journal)
-
-    def opening(self, policy: Policy) -> bytes:
-        """Return the first message of what is watched."""
-        return self._inner.opening(policy)
 
     def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
         """Sum, and attack the server's view whether or not there is a sum."""
@@ -182,23 +157,11 @@ class WatchedAggregation(Aggregation):
         self.network.policy, self._found = policy, None
         started = time.perf_counter()
         try:
-            self._found = self._inner.sum(policy, transport)
+            self._found = super().sum(policy, transport)
         finally:
             self.seconds = time.perf_counter() - started
             self._attack(self.network)
         return self._found
-
-    def check_policy(self, policy: Policy) -> None:
-        """Refuse what the aggregation refuses."""
-        self._inner.check_policy(policy)
-
-    def shortage(self, policy: Policy, sites: Collection[int]) -> str:
-        """Say what is watched says of too few sites."""
-        return self._inner.shortage(policy, sites)
-
-    def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
-        """Return the bound of what is watched."""
-        return self._inner.largest_entry(encoding, relative_weight)
 
     @property
     def result(self) -> SecureSumResult | None:
@@ -215,12 +178,12 @@ class WatchedAggregation(Aggregation):
             network.view,
             seconds=self.seconds,
             left=network.left,
-            reference=self._inner.reference(network.policy, survivors),
+            reference=self.reference(network.policy, survivors),
         )
 
     def _attack(self, network: SimulatedNetwork) -> None:
         view = network.view
         encoded = {name: update.encoded for name, update in network.updates.items()}
-        self._inner.check_view(view, encoded, self._earlier_views)
+        self.check_view(view, encoded, self._earlier_views)
         # the seeds of survivors and the keys of others were revealed: a later round may use none of them
-        self._earlier_views += [one.without_vectors() for one in self._inner.views(view)]
+        self._earlier_views += [one.without_vectors() for one in self.views(view)]
