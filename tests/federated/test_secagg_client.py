@@ -666,14 +666,14 @@ def test_a_cohort_is_of_identities_whatever_their_places():
     turned = replace(policy, roster=Roster(names[::-1], keys[::-1]))
     everyone = (0, 1, 2, 3)
     assert (
-        client.cohort_hash(policy, everyone)
-        == client.cohort_hash(turned, everyone)
-        != client.cohort_hash(swapped, everyone)
+        client_unmask.cohort_hash(policy, everyone)
+        == client_unmask.cohort_hash(turned, everyone)
+        != client_unmask.cohort_hash(swapped, everyone)
     )
     assert (
-        client.cohort_hash(policy, (0, 1, 2))
-        == client.cohort_hash(turned, (1, 2, 3))
-        == client.cohort_hash(swapped, (0, 1, 2))
+        client_unmask.cohort_hash(policy, (0, 1, 2))
+        == client_unmask.cohort_hash(turned, (1, 2, 3))
+        == client_unmask.cohort_hash(swapped, (0, 1, 2))
     )
 
 

@@ -31,7 +31,8 @@ from quintain.federated.homomorphic_messages import (
     request,
     sum_hash,
 )
-from quintain.federated.secagg.client import cohort_hash, vector_hash
+from quintain.federated.secagg.client_masked import vector_hash
+from quintain.federated.secagg.client_unmask import cohort_hash
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity

@@ -7,7 +7,7 @@ from quintain.federated.client_config import ClientConfig
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.round_messages import PublishedSum, RoundTask
-from quintain.federated.secagg.client import cohort_hash
+from quintain.federated.secagg.client_unmask import cohort_hash
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.message_bodies import SiteSet
 from quintain.federated.secagg.policy import ROUND_BYTES

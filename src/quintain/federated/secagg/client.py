@@ -35,7 +35,7 @@ import numpy as np
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.client_keys import send_keys
-from quintain.federated.secagg.client_masked import send_masked, vector_hash
+from quintain.federated.secagg.client_masked import send_masked
 from quintain.federated.secagg.client_shares import send_shares
 from quintain.federated.secagg.client_states import (
     Agreed,
@@ -47,7 +47,7 @@ from quintain.federated.secagg.client_states import (
     SharesSent,
     State,
 )
-from quintain.federated.secagg.client_unmask import cohort_hash, send_unmasking, sign_survivors
+from quintain.federated.secagg.client_unmask import send_unmasking, sign_survivors
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
@@ -65,10 +65,8 @@ __all__ = [
     "RoundContext",
     "SharesSent",
     "State",
-    "cohort_hash",
     "start_round",
     "step",
-    "vector_hash",
 ]
 
 
