@@ -56,7 +56,7 @@ class FolderJournal(Journal):
         Raises:
             StorageError: If the folder cannot be read.
         """
-        return tuple(sorted({one.partition(SPENT)[0] for one in self._files() if SPENT in one}))
+        return self._trainings(SPENT)
 
     @property
     def noisy_trainings(self) -> tuple[str, ...]:
@@ -65,17 +65,14 @@ class FolderJournal(Journal):
         Raises:
             StorageError: If the folder cannot be read.
         """
-        return tuple(sorted({one.partition(NOISE)[0] for one in self._files() if NOISE in one}))
+        return self._trainings(NOISE)
 
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             first = self._made(name, content)
-            for place in (
-                self._folder / name,
-                self._folder,
-                self._folder.parent,
-            ):  # also if it stood: its writer may have failed to
+            # also if it stood: its writer may have failed to
+            for place in (self._folder / name, self._folder, self._folder.parent):
                 _sync(place)
         except OSError as error:
             raise StorageError(
@@ -83,6 +80,10 @@ class FolderJournal(Journal):
                 "permissions"
             ) from error
         return first
+
+    def _trainings(self, mark: str) -> tuple[str, ...]:
+        """The hash of each training in whose notes' names this mark is."""
+        return tuple(sorted({one.partition(mark)[0] for one in self._files() if mark in one}))
 
     def _made(self, name: str, content: bytes) -> bytes | None:
         """Make a note in exclusive mode; what it says if it stood before."""
