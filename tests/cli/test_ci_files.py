@@ -330,6 +330,33 @@ def test_what_no_record_says_is_told_to_every_reader(without_record, quintain, w
     text = (without_record / "ci/summary.md").read_text().rpartition("## ")[2]
     assert text.startswith(f"{name}: {code.name}\n")
     assert f"(exit code {int(code)})" in text
+    if code and "wrong.py:make" not in words:
+        assert "the command ended with" not in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*CERTIFY, "unsat.vnnlib"),
+        ("audit", *SCORES[:2], "--claim", 9),
+        ("audit", "--mechanism", "functions.py:mechanism", "--claim", 200, "--runs", 100),
+        ("referee", "--model", "n.onnx", "--property", "unsat.vnnlib", "--result", "unsat"),
+    ],
+    ids=["property", "scores", "mechanism", "referee"],
+)
+def test_what_a_command_without_a_record_does_not_measure_is_named(without_record, quintain, words):
+    home = without_record.parent / "requiring"
+    shutil.copytree(without_record, home, dirs_exist_ok=True)
+    (home / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["clean_accuracy >= 0.01"]\n')
+    code, out, err = quintain(*words, *FILES, home=home)
+    assert code == ExitCode.OK, err
+    assert "not checked: the requirements of " in " ".join(out.split())
+    assert outcomes(home / "ci/junit.xml") == {("quintain.run", f"quintain {words[0]}"): []}
+    text = (home / "ci/summary.md").read_text().rpartition("## ")[2]
+    assert "Not checked, because this run does not measure it: `clean_accuracy >= 0.01`" in text
+    assert "does not measure it: clean_accuracy >= 0.01" in (home / "ci/junit.xml").read_text().replace(
+        "&gt;", ">"
+    )
 
 
 def test_an_alarm_before_there_is_a_record_leaves_the_requirements_undecided(without_record, quintain):
@@ -395,6 +422,46 @@ def test_a_gate_without_a_run_is_no_error(project, quintain):
     assert code == ExitCode.OK, err
     assert outcomes(project / "ci/junit.xml") == {("quintain.run", "quintain gate"): []}
     assert results(project / "ci/q.sarif")[0] == []
+
+
+SIGNALLED = """
+import os
+import signal
+import sys
+
+from quintain.cli import ci_files
+from quintain.cli.main import run
+
+write = ci_files.CIFiles.write
+
+
+def disturbed(files, code):
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    return write(files, code)
+
+
+ci_files.CIFiles.write = disturbed
+run()
+"""
+
+
+def test_a_second_signal_keeps_no_file_from_being_written(project, ready):
+    (project / "signalled.py").write_text(SIGNALLED)
+    words = (
+        "check",
+        "--model",
+        "net.py:make",
+        "--data",
+        "d.npz",
+        "--out",
+        "runs/signalled",
+        "--junit",
+        "s.xml",
+    )
+    code, _, err = ready(project / "signalled.py", *words, home=project)
+    assert code == ExitCode.OK, err
+    assert ("quintain.run", "quintain check") in outcomes(project / "s.xml")
 
 
 def test_an_interrupted_run_is_an_error(call, weights, small, monkeypatch, tmp_path):

@@ -81,6 +81,7 @@ class CIFiles:
         inputs: The files and folders that the command reads, by the name of the option.
         folder: The run folder, once it is chosen.
         requirements: The stated requirements, once they are read.
+        not_checked: Requirements that a command without a record does not measure.
         records: The records of the run where they differ from those in its folder.
         reason: Why the command ended as it did, where no record says so: its error, or what it found.
     """
@@ -91,6 +92,7 @@ class CIFiles:
     inputs: dict[str, Path] = field(default_factory=dict)
     folder: Path | None = None
     requirements: "Sequence[Requirement]" = ()
+    not_checked: Sequence[str] = ()
     records: "tuple[Record, ...]" = ()
     reason: str = ""
 
@@ -190,6 +192,7 @@ class CIFiles:
             verdict=verdict,
             records=records,
             requirements=tuple(self.requirements),
+            not_checked=(*self.not_checked, *(text for record in records for text in record.not_checked)),
             folder=self.folder.as_posix() if self.folder and self.folder.is_dir() else "",
         )
 
@@ -205,6 +208,11 @@ def note_folder(folder: Path) -> None:
 def note_requirements(requirements: "Sequence[Requirement]") -> None:
     """Say which requirements were stated."""
     _current().requirements = requirements
+
+
+def note_not_checked(requirements: Sequence[str]) -> None:
+    """Say which requirements a command without a record does not measure."""
+    _current().not_checked = requirements
 
 
 def note_records(records: "tuple[Record, ...]") -> None:

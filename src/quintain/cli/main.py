@@ -4,8 +4,10 @@ import inspect
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -84,7 +86,8 @@ def _with_messages(command: Command) -> Callable[..., None]:
             takes_standard_output = files.takes_standard_output
             with print_to_standard_error(takes_standard_output):
                 code = _attempt(work)
-            code = _attempt(lambda: files.write(code))
+            with _unstoppable():
+                code = _attempt(lambda: files.write(code))
             if takes_standard_output:
                 close_standard_output()
             raise typer.Exit(code)
@@ -92,6 +95,20 @@ def _with_messages(command: Command) -> Callable[..., None]:
     options = (*command.options, *(OPTIONS if command.concerns_a_run else ()))
     run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def _unstoppable() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM in here: a second one must not keep a command from ending in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _refuse_torchrun(command: Command) -> None:
@@ -201,7 +218,10 @@ def run() -> None:
         from typer import rich_utils
 
         rich_utils.COLOR_SYSTEM = None  # of help and usage errors
-    sys.exit(_attempt(_exit_code_of_app))
+    code = _attempt(_exit_code_of_app)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the code stands
+    sys.exit(code)
 
 
 def _exit_code_of_app() -> int:

@@ -91,9 +91,12 @@ def rule_on_one(
     inputs = {"model": Path(model), "property": file, "result": Path(result)}
     if counterexample is not None:
         inputs["counterexample"] = counterexample
+    refuse_run_options(call, "referee")
     _prepare_output("witness", witness, inputs)
     ruling = referee(model, file, result, counterexample, seconds=seconds)
-    call.console.print(f"{ruling.decision}: {ruling.claimed}, {ruling.reason}", markup=False, soft_wrap=True)
+    told = f"{ruling.decision}: {ruling.claimed}, {ruling.reason}"
+    call.console.print(told, markup=False, soft_wrap=True)
+    note_reason(told)
     if ruling.counterexample is not None and witness is not None:
         _write_witness(witness, ruling.counterexample)
         call.print_dim(str(witness))
@@ -104,6 +107,7 @@ def rule_on_folder(call: "VerbCall", folder: Path, seconds: float) -> int:
     """Rule on each instance of a folder, and show a table with its totals."""
     from quintain.verify.refereeing import referee_folder
 
+    refuse_run_options(call, "referee")
     found = referee_folder(folder, seconds=seconds)
     for one in found:
         ruling = one.ruling
@@ -114,7 +118,9 @@ def rule_on_folder(call: "VerbCall", folder: Path, seconds: float) -> int:
         )
     decisions = [one.ruling.decision for one in found]
     totals = ", ".join(f"{decisions.count(name)} {name}" for name in DECISION_CODES)
-    call.console.print(f"{len(found)} instances: {totals}", markup=False, soft_wrap=True)
+    told = f"{len(found)} instances: {totals}"
+    call.console.print(told, markup=False, soft_wrap=True)
+    note_reason(told)
     return worst_code([one.ruling for one in found])
 
 

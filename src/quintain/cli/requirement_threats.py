@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quintain.cli.ci_files import note_not_checked
 from quintain.core.errors import SettingError
 from quintain.results.gate import same_threat, same_threat_type
 from quintain.results.quantity import Metric
@@ -92,6 +93,7 @@ def refuse_run_options(call: "VerbCall", option: str) -> None:
             "was found"
         )
     if call.project.require:
+        note_not_checked([one.text for one in call.project.require])
         call.print_dim(
             f"not checked: the requirements of {call.project.path}, since {option} makes no record"
         )

@@ -138,7 +138,7 @@ class MechanismAudit:
             name=self.mechanism,
         )
         result = audit_mechanism(claim, runs=self.runs, seed=call.seed, progress=call.progress)
-        lines = presentation_of(result).summary(result)
+        lines = list(presentation_of(result).summary(result))
         for line in lines:
             call.console.print(line, markup=False, soft_wrap=True)
         note_reason("; ".join(lines))

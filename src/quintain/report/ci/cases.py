@@ -43,6 +43,7 @@ class CIRun:
         records: What it left behind, in the order of its steps; nothing where it failed before.
         requirements: Every requirement that was stated: one that no record decides is undecided where the
             run did not come to its end, or left no record.
+        not_checked: Requirements that it does not measure.
         folder: The run folder, empty where there is none.
     """
 
@@ -51,6 +52,7 @@ class CIRun:
     verdict: RunVerdict
     records: tuple[Record, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    not_checked: tuple[str, ...] = ()
     folder: str = ""
 
     @property
@@ -133,7 +135,7 @@ def _run_case(run: CIRun, *, is_told: bool) -> Case:
         is_told: Whether another case says why it did not pass.
     """
     verdict = run.verdict
-    left = dict.fromkeys(text for record in run.records for text in record.not_checked)
+    left = dict.fromkeys(run.not_checked)
     details = (
         f"outcome: {verdict.outcome}, exit code {verdict.exit_code}",
         *(f"not checked, because this run does not measure it: {text}" for text in left),

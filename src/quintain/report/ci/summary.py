@@ -49,7 +49,7 @@ def _lines(run: CIRun) -> Iterator[str]:
                 for one in result.changes
             ),
         )
-    left = dict.fromkeys(text for record in run.records for text in record.not_checked)
+    left = dict.fromkeys(run.not_checked)
     if left:
         yield ""
         names = ", ".join(f"`{_code(one)}`" for one in left)
