@@ -200,7 +200,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(run, monkeypatch):
     kept = [path.name.startswith("certified-") for path in (Path("r") / "unfinished").glob("*.npz")]
     assert {*kept} == {True, False}
     with monkeypatch.context() as patch:
-        patch.setattr(certify_workers, "largest_certified_radius", cut)
+        patch.setattr(certify_workers, "search_radius", cut)
         code, _, err = run(*words)
     assert code == ExitCode.OK, err
     assert not (Path("r") / "unfinished").exists()

@@ -100,7 +100,7 @@ def test_an_odds_ratio_that_is_too_small(monkeypatch):
 
 
 def test_many_runs_without_a_share_of_the_error_for_each_rank(monkeypatch):
-    monkeypatch.setattr(many_runs, "_share", lambda error, tests: error)
+    monkeypatch.setattr(many_runs, "_error_per_test", lambda error, tests: error)
     caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_many_runs, runs=200))
 
 
