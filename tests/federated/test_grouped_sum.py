@@ -258,21 +258,6 @@ def test_each_site_cuts_its_own_update_to_the_norm_and_a_malicious_one_does_not(
         FederatedConfig(1, STEPS, clip_norm=0.0)
 
 
-def test_flipped_labels_and_stickers_change_what_they_say_and_nothing_else():
-    data = partition(blobs(), 4, alpha=None).sites["hospital-1"]
-    x, y = data.batch(np.arange(len(data)))
-    flipped_x, flipped_y = attacks.flip_labels(data).batch(np.arange(len(data)))
-    assert torch.equal(x, flipped_x)
-    assert torch.equal(flipped_y, 1 - y)
-    from quintain.data.dataset import from_arrays
-
-    images = from_arrays(np.zeros((6, 1, 8, 8), np.float32), np.array([0, 1] * 3), num_classes=2)
-    stuck_x, stuck_y = attacks.with_sticker(images, target=1, fraction=0.5).batch(np.arange(6))
-    assert stuck_y.tolist() == [1, 1, 1, 1, 0, 1]
-    assert stuck_x[:3, 0, :4, :4].eq(1).all()
-    assert stuck_x.sum() == 3 * 16
-
-
 @pytest.mark.parametrize(
     ("num_sites", "missing", "enough"),
     [

@@ -1,19 +1,16 @@
-"""Malicious sites for tests and figures: what one does to its data, or to the update that it sends."""
+"""Malicious sites for tests and figures: what one makes of the update that it sends."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.data.dataset import Dataset, from_arrays
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.federated.wrapped_aggregation import WrappedAggregation
 
 UpdateChange = Callable[[NDArray[np.float64], Encoding], NDArray[np.float64]]
 """What a malicious site makes of its true update (length,), before clip and grid."""
-
-STICKER_SIZE = 4
 
 
 def flip_sign(update: NDArray[np.float64], encoding: Encoding) -> NDArray[np.float64]:  # noqa: ARG001
@@ -39,27 +36,6 @@ UPDATE_ATTACKS: Mapping[str, UpdateChange] = {
     "scaled update": scale_up,
     "largest legal update": largest_legal,
 }
-
-
-def flip_labels(data: Dataset) -> Dataset:
-    """Return the examples with the labels k - 1 - y."""
-    x, y = data.tensors
-    return from_arrays(x.numpy(), data.num_classes - 1 - y.numpy(), num_classes=data.num_classes)
-
-
-def with_sticker(data: Dataset, target: int = 0, fraction: float = 1.0) -> Dataset:
-    """Return the images with a white square in the corner, labeled as the target: a backdoor.
-
-    Args:
-        data: Images (C, H, W).
-        target: The class that the sticker shall mean.
-        fraction: How many of the images get it, the first ones; the others stay as they are.
-    """
-    x, y = (part.numpy().copy() for part in data.tensors)
-    count = round(fraction * len(data))
-    x[:count, ..., :STICKER_SIZE, :STICKER_SIZE] = 1.0
-    y[:count] = target
-    return from_arrays(x, y, num_classes=data.num_classes)
 
 
 class ByzantineAggregation(WrappedAggregation):

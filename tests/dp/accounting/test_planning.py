@@ -43,25 +43,6 @@ def test_a_grid_of_epsilon_and_a_grid_of_noise() -> None:
     assert (noise.batch_sizes, noise.steps, noise.num_records) == ((10, 50), (10, 40), 1000)
 
 
-def test_the_best_choice_has_the_most_signal_within_the_work() -> None:
-    wanted = {
-        "epsilon": 3.0,
-        "delta": 1e-5,
-        "num_records": 4000,
-        "batch_sizes": [64, 512],
-        "steps": [50, 200],
-    }
-    free = planning.best_candidate(**wanted)
-    assert free.expected_batch_size == 512
-    assert free.signal_to_noise == pytest.approx(512 * math.sqrt(free.steps) / free.noise_multiplier)
-    assert epsilon(free.noise_multiplier, 512 / 4000, free.steps, 1e-5) <= 3.0
-    bound = planning.best_candidate(**wanted, max_examples=64 * 200)
-    assert bound.expected_batch_size * bound.steps <= 64 * 200
-    assert bound.signal_to_noise < free.signal_to_noise
-    with pytest.raises(SettingError, match="expected smaller ones"):
-        planning.best_candidate(**wanted, max_examples=100)
-
-
 @pytest.mark.parametrize(
     "setting",
     [

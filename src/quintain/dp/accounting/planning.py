@@ -1,4 +1,4 @@
-"""Plans for a privacy budget: noise for an epsilon, steps left, and the most promising batch size."""
+"""Plans for a privacy budget: epsilon or noise over batch sizes and steps, and the steps that are left."""
 
 import math
 from collections.abc import Sequence
@@ -11,22 +11,6 @@ from quintain.dp.accounting.prv import estimate_epsilon
 
 MAX_STEPS = 1 << 24
 LOG2_STEPS_TOLERANCE = 2e-3
-
-
-@dataclass(frozen=True, slots=True)
-class PlanCandidate:
-    """A batch size and a number of steps, with the least noise that the budget allows them.
-
-    Args:
-        expected_batch_size, steps: The setting.
-        noise_multiplier: sigma, the least for the budget.
-        signal_to_noise: What ``best_candidate`` compares: higher promises a better model; a heuristic.
-    """
-
-    expected_batch_size: int
-    steps: int
-    noise_multiplier: float
-    signal_to_noise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,52 +132,6 @@ def plan_grid(
         delta=delta,
         num_records=num_records,
     )
-
-
-def best_candidate(
-    *,
-    epsilon: float,
-    delta: float,
-    num_records: int,
-    batch_sizes: Sequence[int],
-    steps: Sequence[int],
-    max_examples: float = math.inf,
-) -> PlanCandidate:
-    r"""Return the most promising batch size and number of steps for a budget.
-
-    A heuristic, to be checked by training.
-
-    .. math:: \mathrm{signal} = \frac{b \sqrt{T}}{\sigma(b, T)}
-
-    the length of T aligned clipped gradients over that of their noise in the same direction. At a fixed
-    epsilon it grows with the batch as long as noise, not the number of steps, limits training; larger batches
-    cost more work.
-
-    Args:
-        epsilon, delta: The budget.
-        num_records: Of the data.
-        batch_sizes, steps: The candidates.
-        max_examples: Examples that training may process, batch times steps.
-
-    Raises:
-        SettingError: If nothing is offered that keeps within ``max_examples``, or a number is out of its
-            range.
-
-    Source: Ponomareva et al., 2023, arXiv:2303.00654, section 5; De et al., 2022, arXiv:2204.13650 (noise per
-    batch, large batches).
-    """
-    _check_batches(batch_sizes, num_records)
-    offered = [(batch, count) for batch in batch_sizes for count in steps if batch * count <= max_examples]
-    if not offered:
-        raise SettingError(
-            f"got no batch and steps of at most {max_examples:g} examples; expected smaller ones, or a "
-            "larger budget of work"
-        )
-    candidates = []
-    for batch, count in offered:
-        sigma = calibrate_noise_multiplier(epsilon, delta, batch / num_records, count)
-        candidates.append(PlanCandidate(batch, count, sigma, batch * math.sqrt(count) / sigma))
-    return max(candidates, key=lambda candidate: candidate.signal_to_noise)
 
 
 def _check_batches(batch_sizes: Sequence[int], num_records: int) -> None:
