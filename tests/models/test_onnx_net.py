@@ -11,7 +11,7 @@ from torch import nn
 from quintain.certify import CROWN, IntervalBounds
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.models import Classifier, import_onnx
-from quintain.models.onnx_net import reader
+from quintain.models.onnx_net import same_outputs
 from quintain.models.onnx_net.operators import OPERATORS
 from quintain.threats import Linf
 
@@ -291,6 +291,54 @@ REFUSED = {
         {},
         "size of the batch",
     ),
+    "the size of the batch as the end of a clamp": (
+        [
+            node("Shape", "x", output="s"),
+            node("Gather", "s", "i", output="b"),
+            node("Cast", "b", output="f", to=TensorProto.FLOAT),
+            node("Clip", "x", "", "f"),
+        ],
+        {"i": np.array(0)},
+        {},
+        "size of the batch",
+    ),
+    "the size of the batch as a place": (
+        [
+            node("Shape", "x", output="s"),
+            node("Gather", "s", "i", output="b"),
+            node("Gather", "c", "b", output="g"),
+            node("Mul", "x", "g"),
+        ],
+        {"i": np.array(0), "c": normal(2)},
+        {},
+        "size of the batch",
+    ),
+    "the size of the batch behind another": (
+        [
+            node("Shape", "x", output="s"),
+            node("Gather", "s", "i", output="b"),
+            node("Concat", "one", "b", "rest", output="sizes", axis=0),
+            node("Reshape", "x", "sizes"),
+        ],
+        {"i": np.array([0]), "one": np.array([1]), "rest": np.array([24, 2])},
+        {},
+        "size of the batch",
+    ),
+    "a bias of more dimensions than the product": (
+        [node("Flatten", "x", output="f"), node("MatMul", "f", "w", output="p"), node("Add", "p", "c")],
+        {"w": normal(48, 5), "c": normal(1, 1, 5)},
+        {},
+        "one for all examples",
+    ),
+    "means over what is no image": (
+        [
+            node("Reshape", "x", "s", output="r"),
+            node("GlobalAveragePool", "r"),
+        ],
+        {"s": np.array([-1, 2, 24])},
+        {},
+        r"takes \(1, 2, 24\); expected images",
+    ),
     "parts of a size": (
         [node("Split", "x", output="y", axis=1, num_outputs=1)],
         {},
@@ -346,7 +394,7 @@ def test_axes_of_old_operators_are_read_on_constants_too(tmp_path):
 
 
 def test_a_value_of_any_name_is_no_constant(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "onnxruntime_function", lambda path: None)
+    monkeypatch.setattr(same_outputs, "onnxruntime_function", lambda path: None)
     nodes = [node("Relu", "x", output="tensor_0"), node("Mul", "tensor_0", "c")]
     net = import_onnx(write(tmp_path / "net.onnx", nodes, (2,), {"c": np.array([3.0, 5.0], "f")}))
     assert net(torch.ones(1, 2)).tolist() == [[3.0, 5.0]]
@@ -357,8 +405,28 @@ def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
     monkeypatch.setitem(OPERATORS, "Relu", OPERATORS["Identity"])
     with pytest.raises(ModelError, match="other outputs than onnxruntime"):
         import_onnx(path)
-    monkeypatch.setattr(reader, "onnxruntime_function", lambda path: None)
+    monkeypatch.setattr(same_outputs, "onnxruntime_function", lambda path: None)
     assert isinstance(import_onnx(path), nn.Module)
+
+
+@pytest.mark.parametrize("large", [1.0, 1e5])
+def test_one_large_number_does_not_hide_a_wrong_import(tmp_path, monkeypatch, large):
+    """Outputs differ by what each of them follows its weights, not by what the largest one does."""
+    nodes = [node("Gemm", "x", "v", output="h"), node("Relu", "h", output="r"), node("Gemm", "r", "w", "b")]
+    tensors = {"v": np.diag([1, -1]).astype("f"), "w": np.eye(2, dtype="f"), "b": np.array([0, large], "f")}
+    path = write(tmp_path / "net.onnx", nodes, (2,), tensors)
+    import_onnx(path)
+    # at pictures the second output alone is off, by at most 1
+    monkeypatch.setitem(OPERATORS, "Relu", OPERATORS["Identity"])
+    with pytest.raises(ModelError, match="other outputs than onnxruntime"):
+        import_onnx(path)
+
+
+def test_what_differs_beyond_pictures_is_noticed(tmp_path, monkeypatch):
+    path = write(tmp_path / "net.onnx", [node("Clip", "x", "", "top")], (2,), {"top": np.float32(2)})
+    monkeypatch.setitem(OPERATORS, "Clip", OPERATORS["Identity"])
+    with pytest.raises(ModelError, match="other outputs than onnxruntime"):
+        import_onnx(path)
 
 
 def test_numbers_that_a_file_of_float64_leaves_out_are_those_of_float32(tmp_path):

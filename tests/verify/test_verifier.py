@@ -10,7 +10,10 @@ import torch
 
 from quintain.certify.interval.certifier import cast_input
 from quintain.certify.rounding import NO_ROUNDING
-from quintain.core.errors import ContradictionError, DataError, SettingError
+from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
+from quintain.models import import_onnx
+from quintain.models.onnx_net.node import Made
+from quintain.models.onnx_net.operators import OPERATORS
 from quintain.verify import prover as prover_module
 from quintain.verify import result_text, verify_property
 from quintain.verify.boxes import whole_boxes
@@ -44,6 +47,16 @@ def others_win(label):
     """The violation that is usual for classifiers: some other class is as large."""
     cases = "".join(f"(and (>= Y_{j} Y_{label}))" for j in range(3) if j != label)
     return f"(assert (or {cases}))"
+
+
+def test_a_net_is_held_against_its_file_where_the_property_is(tmp_path, monkeypatch):
+    """An import that is wrong from 500 on alone, far from all inputs that are drawn without a property."""
+    net = write_net(tmp_path / "net.onnx", [(np.eye(2), (-500.0, -500.0))], (2,), end="Relu")
+    prop = write_property(tmp_path / "p.vnnlib", (0, 0), (1000, 1000), "(assert (>= Y_0 0.5))", 2)
+    monkeypatch.setitem(OPERATORS, "Relu", lambda _: Made(function=torch.clamp, settings=(0.0, 0.0)))
+    import_onnx(net)
+    with pytest.raises(ModelError, match="other outputs than onnxruntime"):
+        verify_property(net, prop, seconds=5)
 
 
 CENTERS = [(0.2, -0.4), (0.9, 0.7), (-0.6, 0.1)]

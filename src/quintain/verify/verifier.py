@@ -12,6 +12,7 @@ from torch import Tensor
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.onnx_net.net import OnnxNet
 from quintain.models.onnx_net.reader import import_onnx
+from quintain.models.onnx_net.same_outputs import require_same_outputs
 from quintain.verify.boxes import SPLIT_INPUTS, OpenBox, refute_boxes, split_boxes, whole_boxes
 from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import Checker, Counterexample, ViolationSearch
@@ -25,6 +26,9 @@ FIRST_ATTACK = 0.2
 
 LEAST_SECONDS = 0.05
 """How long is tried where the reading of the files took all of the time."""
+
+COMPARED_BOXES = 8
+"""Boxes at whose ends and middles the imported net is held against its file."""
 
 LAST_PROOF = 0.85
 """Fraction of it at which proofs end; the rest is for another search."""
@@ -56,7 +60,7 @@ class Instance:
 
         Raises:
             NotFoundError: If a file is not there.
-            ModelError: If the net is not imported (``import_onnx``).
+            ModelError: If the net is not imported (``import_onnx``), or answers otherwise than its file.
             DataError: If the property is not read (``read_property``), or of other dimensions than the net.
         """
         wanted, net, path = read_property(prop), import_onnx(model), Path(model).expanduser()
@@ -70,7 +74,15 @@ class Instance:
                 f"{prop} is about {wanted.num_inputs} inputs and {wanted.num_outputs} outputs; expected "
                 f"{inputs} and {outputs}, those of {path.name}"
             )
+        if wanted.violations:
+            require_same_outputs(net, path, _box_inputs(wanted, dtype).reshape(-1, *net.input_shape))
         return Instance(path.name, net, dtype, wanted, Checker.of(net, net.input_shape, path, wanted))
+
+
+def _box_inputs(wanted: Property, dtype: torch.dtype) -> Tensor:
+    """Return ends and middles of the first boxes, as rows: there the net is held against its file."""
+    boxes = [inward_box(one, dtype) for one in wanted.violations[:COMPARED_BOXES]]
+    return torch.cat([torch.stack((low, (low + high) / 2, high)) for low, high in boxes]).to(dtype)
 
 
 def verify_property(

@@ -60,13 +60,19 @@ class OnnxNet(nn.Module):
         """``x`` is (B, *input_shape), or as many numbers an example; returns the file's output for each."""
         return self.values(x)[self.output_name]
 
-    def values(self, x: Tensor) -> dict[str, Tensor]:
-        """Return what each operator gives for ``x``, by the names of the file."""
+    def values(self, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
+        """Return what each operator gives for ``x``, by the names of the file.
+
+        Args:
+            x: Inputs.
+            change: Applied to what an operator gives before others are given it.
+        """
         values = {self.input_name: x.reshape(x.shape[0], *self.input_shape)}
         for step in self.steps:
             given = [values[name] if name in values else getattr(self, name) for name in step.inputs]
             if step.function is None:
-                values[step.output] = self.layers[step.layer](*given)
+                found = self.layers[step.layer](*given)
             else:
-                values[step.output] = step.function(*given, *step.settings)
+                found = step.function(*given, *step.settings)
+            values[step.output] = found if change is None else change(found)
         return values

@@ -50,6 +50,13 @@ def gelu(node: Node) -> Made:
     return Made(nn.GELU(str(node.settings.get("approximate", "none"))))
 
 
+def global_average_pool(node: Node) -> Made:
+    """The mean of each channel of an image."""
+    if node.value(0).ndim != 4:
+        raise node.refuse(f"takes {tuple(node.value(0).shape)}", "images, (1, C, H, W)")
+    return Made(nn.AdaptiveAvgPool2d(1))
+
+
 def _reduce(node: Node, function: Callable[..., Tensor]) -> Made:
     axes, ndim = node.numbers(1, "axes"), node.value(0).ndim
     places = tuple(sorted(axis % ndim for axis in axes or (0,)))
@@ -99,7 +106,7 @@ OPERATORS: dict[str, Callable[[Node], Made]] = {
     "LogSoftmax": lambda node: softmax(node, torch.log_softmax),
     "MaxPool": max_pool,
     "AveragePool": average_pool,
-    "GlobalAveragePool": _layer(lambda _: nn.AdaptiveAvgPool2d(1)),
+    "GlobalAveragePool": global_average_pool,
     "Flatten": flatten,
     "Reshape": reshape,
     "Transpose": transpose,

@@ -1,9 +1,8 @@
 """Read an ONNX file into a ``torch.nn.Module``: the onnx package parses it, nothing of it is run."""
 
 import itertools
-import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, NotFoundError
+from quintain.models.onnx_net.constants import FOLDED, fold
 from quintain.models.onnx_net.net import OnnxNet, OperatorStep
 from quintain.models.onnx_net.node import Array, Made, Node
 from quintain.models.onnx_net.operators import OPERATORS
-from quintain.models.onnx_net.session import onnxruntime_function
-
-SAME_OUTPUTS_TOLERANCE = 1e-4
-"""How much the net and the file may differ at random inputs, relative to the largest value
-(or 1) times the largest weight (or 1).
-"""
+from quintain.models.onnx_net.same_outputs import random_inputs, require_apart, require_same_outputs
 
 LEAST_OPSET = 7
 """Oldest version of the operator set that is read; those before mean other things by the same names."""
-
-SEEN_INPUTS = 3
-"""Random inputs at which the net is held against the file, and a batch against its examples."""
 
 
 def import_onnx(path: str | Path) -> OnnxNet:
@@ -65,8 +57,9 @@ def import_onnx(path: str | Path) -> OnnxNet:
             "the same names mean other things. Convert it: onnx.version_converter.convert_version(model, 17)"
         )
     net = _Reader(path, model.graph, opset, onnx.numpy_helper.to_array, onnx.helper).read()
-    _require_apart(net, path)
-    _require_same_outputs(net, path)
+    x = random_inputs(net)
+    require_apart(net, path, x)
+    require_same_outputs(net, path, x)
     return net
 
 
@@ -158,27 +151,31 @@ class _Reader:
         given = tuple(
             self.values.get(name, self.constants.get(name)) if name else None for name in node.input
         )
-        if node.op_type == "Constant":
+        read = Node(node.op_type, label, settings, given, self.opset)
+        if read.kind == "Constant":
             self.constants[node.output[0]] = self._constant(settings, label)
-        elif node.op_type == "Shape" and given and isinstance(given[0], Tensor) and not settings:
+        elif read.kind == "Shape" and given and isinstance(given[0], Tensor) and not settings:
             # 0 stands for the batch, as it does in Reshape: the size that is there
             self.constants[node.output[0]] = np.array([0, *given[0].shape[1:]])
             self.batch_sizes.add(node.output[0])
-        elif all(not isinstance(value, Tensor) for value in given) and node.op_type in FOLDED:
-            self.constants[node.output[0]] = self._folded(node.op_type, settings, given, label)
-            if self.batch_sizes.intersection(node.input):
-                self.batch_sizes.add(node.output[0])
+        elif all(not isinstance(value, Tensor) for value in given) and read.kind in FOLDED:
+            self._add_constant(read, node)
         else:
-            self._add_step(Node(node.op_type, label, settings, given, self.opset), node)
+            self._add_step(read, node)
 
-    def _folded(self, kind: str, settings: dict[str, Any], given: tuple[Any, ...], label: str) -> Array:
-        try:
-            return FOLDED[kind](settings, *[value for value in given if value is not None])
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ModelError(
-                f"{label} ({kind}) of constants is not done: {error}; expected sizes that fit, and a type of "
-                "numbers of at most 64 bits"
-            ) from error
+    def _add_constant(self, node: Node, given: Any) -> None:
+        """Add what an operator on constants gives: it may move the size of the batch, which stays 0."""
+        parts = len(given.input) if node.kind == "Concat" else 1
+        self._require_no_batch_size(node, given.input[parts:])
+        found = self.constants[given.output[0]] = fold(node)
+        if self.batch_sizes.intersection(given.input[:parts]) and not found.all():
+            self.batch_sizes.add(given.output[0])
+
+    def _require_no_batch_size(self, node: Node, names: Sequence[str]) -> None:
+        if self.batch_sizes.intersection(names):
+            raise node.refuse(
+                "computes with the size of the batch", "numbers that are the same for each batch"
+            )
 
     def _constant(self, settings: dict[str, Any], label: str) -> Array:
         if "value" in settings:
@@ -200,6 +197,9 @@ class _Reader:
             return
         if node.kind not in OPERATORS:
             raise node.refuse("is not imported", f"one of {', '.join(sorted(OPERATORS))}")
+        self._require_no_batch_size(
+            node, [name for name in given.input if not self._is_batch_first(node, name)]
+        )
         if not any(isinstance(value, Tensor) for value in node.inputs):
             raise node.refuse("computes with constants alone", "its result as a constant (onnxsim does that)")
         made = OPERATORS[node.kind](node)
@@ -215,13 +215,18 @@ class _Reader:
         self.steps.append(step)
         self.values[output] = self._example(made, names, node)
 
+    def _is_batch_first(self, node: Node, name: str) -> bool:
+        """Whether these are sizes of a Reshape whose first one, and no other, may be that of the batch."""
+        return node.kind == "Reshape" and bool(self.constants.get(name, np.zeros(2)).reshape(-1)[1:].all())
+
     def _is_bias(self, given: Any) -> bool:
         """Take a constant that is added to a product as the bias of its layer: one sum of products."""
         for product, constant in (given.input, given.input[::-1]):
             layer, bias = self.products.get(product), self.constants.get(constant)
             if layer is None or bias is None or self.uses[product] != 1 or "bias" in layer.state_dict():
                 continue
-            if bias.size == layer.out_features == bias.shape[-1]:
+            # another dimension in front would be one of the sum, too
+            if bias.size == layer.out_features == bias.shape[-1] and bias.ndim <= self.values[product].ndim:
                 layer.bias = nn.Parameter(torch.from_numpy(bias.reshape(-1).copy()), requires_grad=False)
                 self.aliases[given.output[0]] = self._name(product)
                 self.values[given.output[0]] = self.values[product]
@@ -233,124 +238,33 @@ class _Reader:
             return self._name(name)
         if name not in self.constants:
             raise node.refuse(f"takes {name!r}, which nothing computes before", "operators in order")
-        if name in self.batch_sizes:
-            raise node.refuse(
-                "computes with the size of the batch", "numbers that are the same for each batch"
-            )
         found = next(free for at in itertools.count() if (free := f"tensor_{at}") not in self.taken)
         self.taken.add(found)
         self.tensors[found] = torch.from_numpy(np.array(self.constants[name]))
         return found
 
     def _example(self, made: Made, names: tuple[str, ...], node: Node) -> Tensor:
-        values = [self.values[name] if name in self.values else self.tensors[name] for name in names]
+        """Return what a step gives for the example of zeros, which two of them must give twice."""
+        found, twice = (self._result(made, names, node, batch) for batch in (1, 2))
+        if found.ndim < 2 or len(found) != 1 or twice.shape != (2, *found.shape[1:]):
+            raise node.refuse(
+                f"gives {tuple(found.shape)} for one example and {tuple(twice.shape)} for two",
+                "(B, ...) for B",
+            )
+        return found
+
+    def _result(self, made: Made, names: tuple[str, ...], node: Node, batch: int) -> Tensor:
+        values = [
+            torch.cat([self.values[name]] * batch) if name in self.values else self.tensors[name]
+            for name in names
+        ]
         try:
             with torch.no_grad():
                 if made.layer is not None:
-                    found: Tensor = made.layer.eval()(*values)
+                    result: Tensor = made.layer.eval()(*values)
                 else:
                     assert made.function is not None
-                    found = made.function(*values, *made.settings)
+                    result = made.function(*values, *made.settings)
         except (RuntimeError, ValueError, IndexError) as error:
             raise node.refuse(f"fails in torch: {str(error).splitlines()[0]}", "sizes that fit") from error
-        if found.ndim < 2 or len(found) != 1:
-            raise node.refuse(f"gives {tuple(found.shape)} for one example", "(1, ...)")
-        return found
-
-
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _gathered(settings: dict[str, Any], data: Array, index: Array) -> Array:
-    return np.take(data, index, axis=int(settings.get("axis", 0)))
-
-
-def _unsqueezed(settings: dict[str, Any], data: Array, axes: Array | None = None) -> Array:
-    places = settings["axes"] if axes is None else axes.reshape(-1).tolist()
-    return np.expand_dims(data, tuple(places))
-
-
-def _squeezed(settings: dict[str, Any], data: Array, axes: Array | None = None) -> Array:
-    places = settings.get("axes") if axes is None else axes.reshape(-1).tolist()
-    return data.squeeze(None if places is None else tuple(places))
-
-
-def _cast(settings: dict[str, Any], data: Array) -> Array:
-    return data.astype(CAST_TYPES[settings["to"]])
-
-
-def _joined(settings: dict[str, Any], *parts: Array) -> Array:
-    return np.concatenate(parts, axis=int(settings["axis"]))
-
-
-CAST_TYPES = {
-    **{1: np.float32, 10: np.float16, 11: np.float64},
-    **{2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_},
-}
-"""Types that ONNX numbers."""
-
-FOLDED: dict[str, Callable[..., Array]] = {
-    "Gather": _gathered,
-    "Unsqueeze": _unsqueezed,
-    "Concat": _joined,
-    "Squeeze": _squeezed,
-    "Cast": _cast,
-    "Identity": lambda _, data: data,
-    "Transpose": lambda settings, data: data.transpose(settings.get("perm")),
-    "Reshape": lambda _, data, sizes: data.reshape(sizes.tolist()),
-}
-"""Operators on constants that move numbers or convert their type: they are done once, as all runtimes do."""
-
-
-def _inputs(net: OnnxNet) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    dtype = next((one.dtype for one in (*net.parameters(), *net.buffers()) if one.is_floating_point()), None)
-    return torch.rand(SEEN_INPUTS, *net.input_shape, generator=generator).to(dtype or torch.float32)
-
-
-def _require_apart(net: OnnxNet, path: Path) -> None:
-    """Refuse a net that gives an example something else in a batch than alone.
-
-    Raises:
-        ModelError: If it does, or takes no batch.
-    """
-    x = _inputs(net)
-    with torch.no_grad():
-        alone = torch.cat([net(one[None]) for one in x])
-        try:
-            batch = net(x)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{path} takes no batch: {str(error).splitlines()[0]}; expected a net whose operators keep "
-                "examples apart"
-            ) from error
-    if batch.shape != alone.shape or not torch.allclose(batch, alone, rtol=1e-3, atol=1e-3, equal_nan=True):
-        raise ModelError(f"{path} gives an example something else in a batch than alone; expected the same")
-
-
-def _require_same_outputs(net: OnnxNet, path: Path) -> None:
-    """Refuse a net that answers otherwise than onnxruntime, where that is installed.
-
-    Raises:
-        ModelError: With the largest difference.
-    """
-    run = onnxruntime_function(path)
-    if run is None:
-        return
-    x = _inputs(net)
-    with torch.no_grad():
-        values = net.values(x)
-    found = values[net.output_name].flatten(1).double()
-    expected = torch.from_numpy(run(x.numpy())).double()
-    sizes = [float(value.abs().max()) for value in values.values()]
-    largest = max(1.0, *[size for size in sizes if size < math.inf])
-    steepest = max([1.0, *[float(weight.abs().max()) for weight in net.parameters()]])
-    allowed = SAME_OUTPUTS_TOLERANCE * largest * steepest
-    if found.shape != expected.shape or not torch.allclose(
-        found, expected, rtol=0, atol=allowed, equal_nan=True
-    ):
-        raise ModelError(
-            f"{path}: the imported net gives other outputs than onnxruntime "
-            f"({tuple(found.shape)} and {tuple(expected.shape)}); please report the file"
-        )
+        return result

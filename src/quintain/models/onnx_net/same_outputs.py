@@ -1,0 +1,117 @@
+"""Whether an imported net is the net of its file: held against onnxruntime, and batches against examples."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import ModelError
+from quintain.models.onnx_net.net import OnnxNet
+from quintain.models.onnx_net.session import onnxruntime_function
+
+INPUT_SIZES = (1.0, 10.0, 100.0)
+"""How large the numbers of random inputs are, beside those from 0 to 1."""
+
+ROUNDINGS = 1024
+"""Of how many roundings an output may differ: relative changes of weights and values, in units of epsilon."""
+
+CHANGES = 3
+"""Random changes of that size, by which it is measured how much the outputs follow them."""
+
+MARGIN = 4.0
+"""How many times as much as they follow the outputs may differ."""
+
+
+def random_inputs(net: OnnxNet) -> Tensor:
+    """Draw inputs at which a net is held against its file: three from 0 to 1, and two of each larger size."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(3, *net.input_shape, generator=generator)
+    others = [size * (2 * torch.rand(2, *net.input_shape, generator=generator) - 1) for size in INPUT_SIZES]
+    return torch.cat([pictures, *others]).to(_dtype(net))
+
+
+def _dtype(net: OnnxNet) -> torch.dtype:
+    tensors = (*net.parameters(), *net.buffers())
+    return next((one.dtype for one in tensors if one.is_floating_point()), torch.float32)
+
+
+def require_apart(net: OnnxNet, path: Path, x: Tensor) -> None:
+    """Refuse a net that gives an example something else in a batch than alone.
+
+    Args:
+        net: The net.
+        path: Of its file, for messages.
+        x: Inputs (B, *S).
+
+    Raises:
+        ModelError: If it does, or takes no batch.
+    """
+    with torch.no_grad():
+        alone = torch.cat([net(one[None]) for one in x])
+        try:
+            batch = net(x)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{path} takes no batch: {str(error).splitlines()[0]}; expected a net whose operators keep "
+                "examples apart"
+            ) from error
+    if not _same(batch, alone, _allowed_differences(net, x)):
+        raise ModelError(f"{path} gives an example something else in a batch than alone; expected the same")
+
+
+def require_same_outputs(net: OnnxNet, path: Path, x: Tensor) -> None:
+    """Refuse a net that answers otherwise than onnxruntime, where that is installed.
+
+    Each output may differ by what rounding explains: by ``MARGIN`` times what it moves where all weights and
+    all values between change at random by ``ROUNDINGS`` times epsilon of their size.
+
+    Args:
+        net: The net.
+        path: Of its file.
+        x: Inputs (B, *S).
+
+    Raises:
+        ModelError: If it does.
+    """
+    run = onnxruntime_function(path)
+    if run is None:
+        return
+    with torch.no_grad():
+        found = net(x).flatten(1)
+    expected = torch.from_numpy(run(x.numpy()))
+    if not _same(found, expected, _allowed_differences(net, x)):
+        raise ModelError(
+            f"{path}: the imported net gives other outputs than onnxruntime "
+            f"({tuple(found.shape)} and {tuple(expected.shape)}); please report the file"
+        )
+
+
+def _allowed_differences(net: OnnxNet, x: Tensor) -> Tensor:
+    """Return how much each output may differ at any of the inputs, (m,)."""
+    relative = ROUNDINGS * torch.finfo(x.dtype).eps
+    generator = torch.Generator().manual_seed(1)
+
+    def change(value: Tensor) -> Tensor:
+        signs = torch.randint(0, 2, value.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        return value * (1 + relative * signs) if value.is_floating_point() else value
+
+    exact = deepcopy(net).double()
+    expected = exact(x.double()).flatten(1)
+    moved = torch.full_like(expected, torch.finfo(x.dtype).tiny / relative)
+    for _ in range(CHANGES):
+        changed = deepcopy(exact)
+        for tensor in (*changed.parameters(), *changed.buffers()):
+            tensor.data = change(tensor.data)
+        values = changed.values(x.double(), change)
+        moved = torch.maximum(moved, (values[net.output_name].flatten(1) - expected).abs())
+    return MARGIN * moved.amax(dim=0)
+
+
+def _same(found: Tensor, expected: Tensor, allowed: Tensor) -> bool:
+    """Whether outputs differ by no more than is allowed; infinite ones and NaN are the same as themselves."""
+    if found.shape != expected.shape:
+        return False
+    found, expected = found.flatten(1).double(), expected.flatten(1).double()
+    both_wide = ~found.isfinite() & ~expected.isfinite()
+    return bool((both_wide | ((found - expected).abs() <= allowed)).all())
