@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextvars import ContextVar
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from quintain.cli import main
 from quintain.cli.ci_files import OPTIONS
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
@@ -140,6 +142,60 @@ def test_a_summary_is_added_to_what_is_there(project, quintain):
     code, _, err = quintain(*attack("--summary", "steps.md", out="runs/added"))
     assert code == ExitCode.FAILED, err
     assert path.read_text().startswith("before\n## quintain attack: FAILED")
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """Give a command line that is wrong, as the process does that has read no other."""
+
+    def give(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(main, "_BEGUN", ContextVar("begun", default=False))
+        monkeypatch.setattr("sys.argv", ["quintain", *words])
+        assert main._exit_code_of_app() == ExitCode.USAGE
+
+    return give
+
+
+INPUTS = ("p.vnnlib", "theirs.txt", "instances.csv", "s.npz", "package.json")
+
+
+@pytest.mark.parametrize("words", [(), ("--limt", "3")])
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_summary_spoils_no_file_of_another_kind(call, refused, tmp_path, name, words):
+    """Also where the command line is refused, of which it is not known what it reads."""
+    (tmp_path / name).write_bytes(b'{"name": "Quintain", "before": "\x00"}\n')
+    refused("attack", "--weights", "nowhere", "--summary", name, *words)
+    assert (tmp_path / name).read_bytes() == b'{"name": "Quintain", "before": "\x00"}\n'
+    code, _, _ = call("attack", "--weights", "nowhere", "--sarif", name)
+    assert code == ExitCode.USAGE
+    assert (tmp_path / name).read_bytes() == b'{"name": "Quintain", "before": "\x00"}\n'
+
+
+def test_a_summary_is_added_to_the_file_that_github_names(call, tmp_path, monkeypatch):
+    path = tmp_path / "step_summary_1"
+    path.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    code, _, _ = call("attack", "--weights", "nowhere", "--summary", str(path))
+    assert code == ExitCode.USAGE
+    assert path.read_text().startswith("before\n## quintain attack: USAGE")
+
+
+def test_of_an_option_that_is_given_twice_the_last_one_counts(refused, tmp_path):
+    refused("attack", "--junit", "a.xml", "--junit=b.xml", "--limt", "3")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.xml"]
+
+
+def test_a_pipe_gets_the_file_and_is_not_waited_for(call, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = call("attack", "--weights", "nowhere", "--junit", "pipe")
+    assert code == ExitCode.EXECUTION
+    assert "cannot write pipe: No such device or address" in err
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("pipe", f"/dev/fd/{reader}"):
+        assert call("attack", "--weights", "nowhere", "--junit", name)[0] == ExitCode.USAGE
+        assert os.read(reader, 1 << 16).startswith(b"<?xml")
+    os.close(reader)
 
 
 def test_an_undecided_requirement_is_an_error_or_skipped(project, quintain):

@@ -248,13 +248,14 @@ def write_refused(verb: str, words: Sequence[str]) -> None:
 
 
 def _value_on(words: Sequence[str], option: str) -> str:
-    """Return the value of an option on a command line that may be wrong elsewhere; empty if it has none."""
+    """Return the last value of an option on a command line that may be wrong; empty if it has none."""
+    found = ""
     for word, following in zip_longest(words, words[1:], fillvalue=""):
         if word == option:
-            return following
+            found = following or found
         if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return ""
+            found = word.partition("=")[2]
+    return found
 
 
 @contextmanager

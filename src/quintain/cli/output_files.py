@@ -1,5 +1,6 @@
 """Output files that options name, standard output among them: checked before the work, and written whole."""
 
+import errno
 import os
 import signal
 import sys
@@ -8,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from quintain.cli.project_settings import FILE as PROJECT_FILE
 from quintain.cli.run_settings import RUNS
 from quintain.core.errors import ExitCode, SettingError, StorageError
 from quintain.core.files import write_atomically
@@ -16,6 +16,9 @@ from quintain.results.run_layout import RUN_SETTINGS_FILE
 
 STANDARD_OUTPUT = "-"
 """The value of ``--json`` that stands for standard output."""
+
+MARKDOWN = frozenset({".md", ".markdown"})
+"""Endings of files that a summary is added to, whatever they hold."""
 
 _HEAD_SIZE = 1000
 
@@ -29,9 +32,15 @@ def _is_answer(head: bytes) -> bool:
     return head.strip() in {b"unsat", b"unknown"} or head.startswith(b"sat\n((X_0 ")
 
 
+def _takes_summaries(path: Path) -> bool:
+    """Whether a file is Markdown, the summary that GitHub names, or holds a summary of ours."""
+    is_job_summary = os.environ.get("GITHUB_STEP_SUMMARY") == str(path)
+    return is_job_summary or path.suffix.lower() in MARKDOWN or b"## quintain " in path.read_bytes()
+
+
 _WRITTEN_BY_US: Mapping[str, Callable[[bytes], bool]] = {
     "junit": _has(b'<testsuites name="quintain"'),
-    "sarif": _has(b'"name": "Quintain"'),
+    "sarif": _has(b'"organization": "The Quintain authors"'),
     "json": _has(b'{\n "schema": '),
     "result": _is_answer,
     "witness": _is_answer,
@@ -86,6 +95,11 @@ def _check_writable(name: str, path: Path) -> None:
                 return
         if existing != path:
             raise SettingError(f"--{name} {path}: {existing} is a file; give a path in a folder")
+        if not path.is_file():
+            # the reader of a pipe would be told that it ends
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
         with path.open("ab"):
             return
     except OSError as error:
@@ -97,18 +111,21 @@ def _check_writable(name: str, path: Path) -> None:
 def _refuse_overwriting(name: str, path: Path, inputs: Mapping[str, Path]) -> None:
     """Raise SettingError if a file is read by the command, or exists and was not written by the same option.
 
-    A summary is added to any file but the project's.
+    A summary is added to Markdown, to the file that GitHub names for it, and to what holds one.
     """
     if not path.is_file():
         return
     for other, read in inputs.items():
         if read.is_file() and path.samefile(read):
             raise SettingError(f"--{name} {path} is the file that --{other} reads; give a file of its own")
-    if name == "summary":
-        if path.resolve().name == PROJECT_FILE:
-            raise SettingError(f"--{name} {path} is the project's file; give a file of its own")
-        return
     try:
+        if name == "summary":
+            if path.stat().st_size and not _takes_summaries(path):
+                raise SettingError(
+                    f"--{name} {path} exists, and is neither Markdown (.md) nor holds a summary: it could be "
+                    "spoiled; give another file"
+                )
+            return
         with path.open("rb") as file:
             head = file.read(_HEAD_SIZE)
     except OSError as error:
@@ -137,25 +154,40 @@ def write_or_add(path: Path, data: bytes, *, append: bool) -> None:
     """Replace a file, whole or not at all, or add to its end.
 
     Args:
-        path: The file. What is no ordinary file, such as a pipe, is written to and not replaced.
+        path: The file. What is no ordinary file, such as a pipe, is written to and not replaced; a pipe that
+            nobody reads is an error.
         data: What it gets.
         append: Add to the end of what the file holds.
 
     Raises:
         StorageError: If the file cannot be written.
     """
-    target = path.resolve()
-    if not append and (target.is_file() or not target.exists()):
-        write_atomically(target, data)
+    is_special = path.exists() and not path.is_file()
+    if not append and not is_special:
+        write_atomically(path.resolve(), data)
         return
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab") as file:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        if is_special:
+            _write_now(path, data)
+            return
+        with path.open("ab") as file:
             file.write(data)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror}; free some space or name another file"
+            f"cannot write {path}: {error.strerror}; free some space, read the pipe, or name another file"
         ) from error
+
+
+def _write_now(path: Path, data: bytes) -> None:
+    """Write to a pipe or a device, which is not waited for until somebody reads it.
+
+    Its own name is opened: what it resolves to has no path where it is named by ``/dev/fd``.
+    """
+    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    os.set_blocking(number, True)
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
 
 
 @contextmanager
