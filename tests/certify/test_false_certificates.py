@@ -17,7 +17,10 @@ from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
 from quintain.certify import (
+    CROWN,
+    CROWNIBP,
     IntervalBounds,
+    Lipschitz,
     SmoothedClassifier,
     TracedNetwork,
     largest_certified_radius,
@@ -1065,3 +1068,24 @@ def test_ordinary_ways_to_write_a_forward_are_bounded(body):
     assert (
         certify(Forward(body, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))).margin.isfinite().all()
     )
+
+
+@pytest.mark.parametrize("kind", [IntervalBounds, CROWN, CROWNIBP, Lipschitz])
+@pytest.mark.parametrize(
+    ("small", "large"), [(1e-165, 1e165), (1e-165, 1e150), (1e-200, 1e150), (1e160, 1e-170), (1e-300, 1e290)]
+)
+def test_numbers_whose_squares_are_lost_are_no_zeros(kind, small, large):
+    """The margin is 0.3 + x_0 - x_1, in units of both factors: at (0.3, 0.7), 0.283 away, it is -0.1."""
+    last = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        last.weight.copy_(torch.tensor([[large, -large], [0.0, 0.0]], dtype=torch.float64))
+        last.bias.copy_(torch.tensor([0.3 * large * small, 0.0], dtype=torch.float64))
+    scale = torch.tensor(small, dtype=torch.float64)
+    net = Forward(lambda net, x: net.last(x * net.scale), scale=scale).double()
+    net.last = last
+    model = Classifier(net.eval())
+    x, y = torch.full((1, 2), 0.5, dtype=torch.float64), torch.tensor([0])
+    assert model.predict(torch.tensor([[0.3, 0.7]], dtype=torch.float64)) == 1
+    assert not kind()(model, x, y, L2(0.3)).certified
+    # what is lost is taken for more than it is, so that a box at least is left
+    assert kind()(model, x, y, L2(0.1)).certified

@@ -101,6 +101,24 @@ def test_arguments_are_words_and_never_code(action, work):
     assert not {"one", "two", "three"} & {path.name for path in work.iterdir()}
 
 
+EXACT = """
+def neighbors():
+    return [1.0, 1.0], [1.0]
+
+
+def release(records, rng):
+    return sum(records)
+"""
+
+
+def test_a_command_without_a_run_folder_is_given_none_and_its_alarm_is_told(action, work):
+    (work / "m.py").write_text(EXACT)
+    code, _, outputs, summary = action("audit --mechanism=m.py:release --claim 1 --delta 1e-5")
+    assert (code, outputs["verdict"]) == (4, "ALARM"), summary
+    assert "report" not in outputs
+    assert summary.startswith("## quintain audit: ALARM")
+
+
 UNDECIDED = f"{ATTACK.replace('0.5', '1e-9')} --require 'robust_accuracy(linf:1e-9) >= 0.01'"
 
 

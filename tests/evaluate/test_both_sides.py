@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from quintain.attacks import PGD
-from quintain.certify import CROWN, BranchAndBound, CertificateOutcome, IntervalBounds, LaplaceSmoothing
+from quintain.certify import (
+    CROWN,
+    Ablation,
+    BranchAndBound,
+    CertificateOutcome,
+    IntervalBounds,
+    LaplaceSmoothing,
+)
 from quintain.core.errors import ContradictionError, SettingError
 from quintain.evaluate import robustness
 from quintain.models.classifier import Classifier
@@ -112,6 +119,8 @@ def test_certifiers_that_take_long_are_a_side_of_their_own():
 def test_a_certifier_of_another_model_is_refused():
     with pytest.raises(SettingError, match="LaplaceSmoothing certifies another model, which is made of"):
         robustness(Classifier(net()), points(), "l1:0.1", [], [LaplaceSmoothing()])
+    with pytest.raises(SettingError, match="Ablation certifies another model"):
+        robustness(Classifier(net()), points(), "patch:area=7%", [], [Ablation()])
 
 
 @pytest.mark.parametrize("processes", [0, -3])

@@ -227,7 +227,7 @@ class SmoothedClassifier(VotedModel):
     @property
     def max_asked_radius(self) -> float:
         """The radius from which on none that is asked for is ever certified, though all samples agree."""
-        return self._radius_test(()).max_radius
+        return self._radius_test(()).max_asked_radius
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.

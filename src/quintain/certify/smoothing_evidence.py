@@ -26,6 +26,9 @@ REFUSAL_LEVEL = 0.01
 SLACK = 1e-6
 """Log evidence beyond the threshold that covers the rounding errors of ``log_evidence``."""
 
+PAID = 1e-9
+"""How much larger a radius is taken, relative to itself and to the noise, so that rounding is paid for."""
+
 FINE_LOOKS, FINE_STEP, GROWTH = 200, 8, 1.04
 """Looks every ``FINE_STEP`` samples up to ``FINE_LOOKS``, then each ``GROWTH`` times the one before."""
 
@@ -137,6 +140,12 @@ class RadiusTest:
         """The radius of an example whose samples all agree, up to ``max_samples``; -inf if none is proved."""
         return float(self.radius(np.array([self.max_samples]), np.array([self.max_samples]))[0])
 
+    @property
+    def max_asked_radius(self) -> float:
+        """The largest radius that may be asked: a little smaller, so that its rounding can be paid for."""
+        unit = self.sigma * self.noise.unit
+        return (self.max_radius / unit - 2 * PAID) / (1 + 2 * PAID) * unit
+
     def certifies(self, hits: Counts, samples: int) -> Flags:
         """Whether each of B examples with some hits is certified at each asked radius, (B, R)."""
         return self._passes(hits[:, None], np.full((1, 1), samples), self._tails()[None])
@@ -179,12 +188,12 @@ class RadiusTest:
         return np.where(proved, _round_down(self.sigma * self.noise.unit * low), -np.inf)
 
     def _tails(self) -> Floats:
-        """Return 1 - p0 of radii a billionth greater than the asked ones, so that rounding is paid for.
+        """Return 1 - p0 of radii greater by ``PAID`` than the asked ones, so that rounding is paid for.
 
         Of those that no samples certify it is too small to be shown.
         """
         ratio = np.array(self.radii, dtype=np.float64) / (self.sigma * self.noise.unit)
-        ratio = ratio * (1 + 1e-9) + 1e-9
+        ratio = ratio * (1 + PAID) + PAID
         return _round_down(np.where(ratio > self.noise.max_ratio, SMALLEST_TAIL, self.noise.tail(ratio)))
 
     def _passes(self, hits: Counts, samples: Counts, tail: Floats) -> Flags:

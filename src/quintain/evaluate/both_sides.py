@@ -101,7 +101,7 @@ def robustness(
 
     Raises:
         SettingError: If there is neither an attack nor a certifier, ``processes`` is below 1, or a certifier
-            is of another model, as that of smoothing is.
+            is of another model, as those of smoothing and ablation are.
         ContradictionError: If an example is both certified and broken; both claims, the example and its index
             are in ``folder`` before.
     """
@@ -110,7 +110,7 @@ def robustness(
     if processes < 1:
         raise SettingError(f"processes = {processes}; expected at least 1, this one")
     for one in certifiers:
-        if not callable(one):
+        if getattr(one, "subject", "model") != "model" or not callable(one):
             raise SettingError(
                 f"{type(one).__name__} certifies another model, which is made of the given one; expected "
                 "certifiers of the model itself, such as CROWN() (for votes: model.certify of that other one)"

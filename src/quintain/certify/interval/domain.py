@@ -26,6 +26,12 @@ class BatchSize(int):
     """
 
 
+def loses_squares(values: Tensor) -> bool:
+    """Whether some numbers are so small, and not 0, that their squares have no digits left."""
+    least = math.sqrt(torch.finfo(values.dtype).tiny)
+    return bool(((values.abs() < least) & (values != 0)).any())
+
+
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
     """The points ``center + semi_axes * u + e``, where |u|_2 <= 1 and each |e_i| <= error_radius_i."""
@@ -215,13 +221,15 @@ class Interval:
             # the ball's image: each output reaches as far as the length of its weights times the axes (dual
             # norm of L2). Clamped, since the square root has no finite slope at 0, and training
             # differentiates it
-            ellipsoid, least = self.ellipsoid, torch.finfo(radius.dtype).tiny
+            ellipsoid, least = self.ellipsoid, torch.finfo(radius.dtype).tiny * weight.numel()
             middle, dual_norm = (
                 f(ellipsoid.center, weight, bias),
                 f(ellipsoid.semi_axes.square(), weight.square(), None).clamp(min=least).sqrt(),
             )
             if rounding.inexact:
                 dual_norm = dual_norm + propagate_radius(ellipsoid.error_radius)
+                if loses_squares(ellipsoid.semi_axes) or loses_squares(weight):
+                    dual_norm = torch.full_like(dual_norm, torch.inf)
             found = Interval.from_bounds(
                 torch.maximum(center - radius, middle - dual_norm),
                 torch.minimum(center + radius, middle + dual_norm),

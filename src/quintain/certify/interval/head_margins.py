@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.certify.interval.domain import Interval
+from quintain.certify.interval.domain import Interval, loses_squares
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
@@ -54,7 +54,11 @@ def margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundin
     if interval.ellipsoid is not None:
         # the ellipsoid: the dual norm of the difference, clamped since the root has no finite slope at 0
         ball = interval.ellipsoid
-        dual_norm = weighted_sums(2, ball.semi_axes.square()).clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
+        least = torch.finfo(weight.dtype).tiny * weight.shape[1]
+        dual_norm = weighted_sums(2, ball.semi_axes.square()).clamp(min=least).sqrt()
+        differences = weight[:, None] - weight
+        if rounding.inexact and (loses_squares(ball.semi_axes) or loses_squares(differences)):
+            dual_norm = torch.full_like(dual_norm, torch.inf)
         bound = torch.maximum(
             bound,
             margin_of(F.linear(ball.center, weight, bias)) - dual_norm - weighted_sums(1, ball.error_radius),

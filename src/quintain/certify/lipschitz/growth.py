@@ -199,10 +199,11 @@ def _gathering_norm(operation: Operation, place: int) -> float:
         ones = torch.ones_like(shapes[place]).requires_grad_()
         image = linear(ones)
         rows = image.detach().abs()
-        weights = torch.ones_like(rows) if operation.mixes else image.detach()
+        # brought near 1, since the squares of small numbers are 0
+        largest = float(rows.max())
+        weights = torch.ones_like(rows) if operation.mixes or not largest else image.detach() / largest
         (columns,) = torch.autograd.grad(image, ones, weights)
-    square = float(columns.abs().max()) * (float(rows.max()) if operation.mixes else 1.0)
-    return math.sqrt(square) * SLACK
+    return math.sqrt(float(columns.abs().max())) * math.sqrt(largest) * SLACK
 
 
 def _no_constant(layer: nn.Module | None) -> ModelError:
