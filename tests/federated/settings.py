@@ -112,10 +112,14 @@ class Party:
     def carry(self):
         return local_engine([one.handle for one in self.clients], lambda carry: carry)
 
-    def network(self, dropouts=None):
-        return SimulatedNetwork(
-            self.clients, self.carry, dropouts or {}, self.aggregation.replies, lambda _: None
-        )
+    def network(self, dropouts=None, down=()):
+        """A network over the clients, of whom some are not there at all."""
+
+        def carry(outgoing):
+            yield from self.carry({site: one for site, one in outgoing.items() if site not in down})
+            yield from ((site, OSError("it is down")) for site in down if site in outgoing)
+
+        return SimulatedNetwork(self.clients, carry, dropouts or {}, self.aggregation.replies, lambda _: None)
 
     def stopping(self, stop, answered, dropouts=None):
         return StoppingNetwork(

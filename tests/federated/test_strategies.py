@@ -249,6 +249,23 @@ def test_a_site_that_was_left_out_of_the_sum_goes_on_with_what_it_had():
     assert (average - common).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("first", ["late", "abandoned"])
+def test_a_site_that_missed_the_task_after_it_was_left_out_learns_of_it_from_a_later_one(first):
+    """The sum that is published then is of a round that it was not in."""
+    party = Party(config=FederatedConfig(4, FULL, strategy=Scaffold()))
+    server, tried = party.server(), []
+    late = {3: DropoutStage.LATE} if first == "late" else {2: DropoutStage.MASKED, 3: DropoutStage.LATE}
+    for index in range(4):
+        network = party.network(late if index == 0 else {}, down=(3,) if index == 1 else ())
+        tried.append(server.run_round(network))
+    assert bool(tried[0].abort_reason) == (first == "abandoned")
+    assert [len(one.survivors) for one in tried[1:]] == [3, 4, 4]
+    average = torch.stack([client.home["0"] for client in party.clients]).mean(0)
+    common = server.net.control[0].detach() / FULL.learning_rate
+    assert average.abs().max() > 1e-3
+    assert (average - common).abs().max() < 1e-5
+
+
 def test_a_client_of_another_strategy_refuses_the_round(monkeypatch):
     party = Party(config=FederatedConfig(1, FULL))
     other = FederatedConfig(1, FULL, strategy=FedProx(0.1))

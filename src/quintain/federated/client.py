@@ -35,7 +35,6 @@ from quintain.federated.noted_ledger import note_round, noted_ledger, require_no
 from quintain.federated.remarks import LATE, clip_remark
 from quintain.federated.round_messages import (
     READY,
-    PublishedSum,
     RoundMessage,
     RoundTask,
     is_round_message,
@@ -184,7 +183,7 @@ class Client:
         policy, net, last = self._accepted(task)
         config, name = self.config, self._identity.name
         if self._trained_over != policy.model_hash:
-            came_to_nothing = last is not before or self._is_left_out(last, task.published)
+            came_to_nothing = last is not before or self._is_left_out(last, task)
             self._home = self._home if came_to_nothing else self.home
             self._update, self._trained_over = None, policy.model_hash
         # over one model a site masks one vector: what it trained for an abandoned round is sent again
@@ -246,13 +245,15 @@ class Client:
         if noted.steps > self.ledger.steps:
             self.ledger = noted
 
-    def _is_left_out(self, last: ModelChain, published: PublishedSum | None) -> bool:
+    def _is_left_out(self, last: ModelChain, task: RoundTask) -> bool:
         """Whether the update over the last model came into no sum."""
-        return (
-            published is not None
-            and published.counter == last.last_counter
-            and self.config.plan.roster.index(self.name) not in published.survivors
-        )
+        published, place = task.published, self.config.plan.roster.index(self.name)
+        if published is None:
+            return False
+        if published.counter == last.last_counter:
+            return place not in published.survivors
+        # of a sum that came after it, or of another try of its round, the server alone can tell
+        return place >= len(task.last_sums) or task.last_sums[place] <= last.index
 
     @property
     def _may_have_left(self) -> bool:

@@ -63,6 +63,9 @@ class RoundTask:
         terms: All terms, as ``secagg.message_bodies.pack_offer`` writes them.
         model: The common model as safetensors.
         published: The sum that made this model of the last one; None at the start.
+        last_sums: For each site of the roster the round, counted from 1, in whose sum its update was last; 0
+            for none. A site that was down while a later sum was published learns from it what became of its
+            update. It is sent with a published sum.
     """
 
     round_id: bytes
@@ -71,6 +74,7 @@ class RoundTask:
     terms: bytes = field(repr=False)
     model: bytes = field(repr=False)
     published: PublishedSum | None = None
+    last_sums: tuple[int, ...] = ()
 
     def pack(self) -> bytes:
         """Write the message."""
@@ -87,6 +91,7 @@ class RoundTask:
                 _NUMBER.pack(found.counter),
                 members.to_bytes((members.bit_length() + 7) // 8 or 1, "little"),
                 np.ascontiguousarray(found.integers, _INTEGERS).view(np.uint8).data,
+                b"".join(_NUMBER.pack(one) for one in self.last_sums),
             ]
         head = _HEADER.pack(MAGIC, RoundMessage.TRAIN, self.round_id)
         return b"".join((head, *(part for one in fields for part in (_NUMBER.pack(len(one)), one))))
@@ -100,7 +105,7 @@ class RoundTask:
         """
         kind, round_id = open_header(message)
         fields = list(_fields(memoryview(message)[_HEADER.size :]))
-        if kind is not RoundMessage.TRAIN or len(fields) not in (4, 7):
+        if kind is not RoundMessage.TRAIN or len(fields) not in (4, 8):
             raise ProtocolError(f"{len(message)} bytes that are no task of a round; leave this round")
         index, aggregation, terms, model = fields[:4]
         try:
@@ -113,7 +118,8 @@ class RoundTask:
             aggregation=name,
             terms=terms,
             model=model,
-            published=_published(fields[4:]),
+            published=_published(fields[4:7]),
+            last_sums=_numbers(fields[7]) if fields[7:] else (),
         )
 
 
@@ -177,6 +183,11 @@ def _number(data: bytes) -> int:
     if number >= MAX_NUMBER:
         raise ProtocolError(f"the number {number} in a task; expected less than 2^63")
     return int(number)
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    starts = range(0, len(data), _NUMBER.size)
+    return tuple(_number(data[start : start + _NUMBER.size]) for start in starts)
 
 
 def _published(fields: list[bytes]) -> PublishedSum | None:

@@ -101,6 +101,7 @@ class Server:
             terms=pack_offer(policy),
             model=pack_model(self.net),
             published=self.state.published,
+            last_sums=self.state.last_sums(self.plan.roster.names),
         )
         ready = transport.broadcast(task.pack(), admitted)
         started = time.perf_counter()

@@ -1,7 +1,7 @@
 """The state of a server between rounds, as one file: the model, what was published, and the reports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +43,11 @@ class ServerState:
     def moved(self, published: PublishedSum, strategy: State) -> "ServerState":
         """Return the state after a step of the model."""
         return replace(self, published=published, strategy=strategy)
+
+    def last_sums(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Return for each site the round, counted from 1, in whose sum its update was last; 0 for none."""
+        last = {name: report.index + 1 for report in self.reports for name in report.survivors}
+        return tuple(last.get(name, 0) for name in names)
 
     def after(self, report: ServerReport) -> "ServerState":
         """Return the state after a round: whom it accused takes part in no other."""

@@ -43,7 +43,8 @@ class Scaffold(Strategy):
 
     (option II). The change of :math:`c_i` is sent beside that of the weights, so that the vector of the
     secure sum is twice as long; c moves by its average times the weight fraction of the sites in it, and so
-    stays the average of all :math:`c_i`. With equal sites it is federated averaging.
+    stays the average of all :math:`c_i`, but for what the clip cuts of an entry. With equal sites it is
+    federated averaging.
 
     Source: Karimireddy et al., 2020, arXiv:1910.06378.
     """
