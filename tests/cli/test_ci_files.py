@@ -157,6 +157,14 @@ def refused(tmp_path, monkeypatch):
     return give
 
 
+def test_a_message_of_the_models_making_has_no_terminal_codes(call, tmp_path):
+    (tmp_path / "red.py").write_text("def make():\n    raise ValueError('\x1b[31mred\x1b[2J')\n")
+    code, _, err = call("check", "--model", "red.py:make", "--data", "xrays")
+    assert code == ExitCode.EXECUTION, err
+    assert "red" in err
+    assert "\x1b" not in err
+
+
 INPUTS = ("p.vnnlib", "theirs.txt", "instances.csv", "s.npz", "package.json")
 
 

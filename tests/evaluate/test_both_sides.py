@@ -15,8 +15,9 @@ from quintain.certify import (
     CertificateOutcome,
     IntervalBounds,
     LaplaceSmoothing,
+    SmoothedClassifier,
 )
-from quintain.core.errors import ContradictionError, SettingError
+from quintain.core.errors import ContradictionError, ModelError, SettingError
 from quintain.evaluate import robustness
 from quintain.models.classifier import Classifier
 from tests.evaluate.support.trained_net import SIZES, net, points
@@ -121,6 +122,12 @@ def test_a_certifier_of_another_model_is_refused():
         robustness(Classifier(net()), points(), "l1:0.1", [], [LaplaceSmoothing()])
     with pytest.raises(SettingError, match="Ablation certifies another model"):
         robustness(Classifier(net()), points(), "patch:area=7%", [], [Ablation()])
+
+
+def test_a_smoothed_model_is_attacked_and_its_layers_are_not_bounded():
+    smooth = SmoothedClassifier(Classifier(net()), 0.25, noise_samples=50)
+    with pytest.raises(ModelError, match="layers"):
+        robustness(smooth, points(), "l2:0.05", [], [CROWN()])
 
 
 @pytest.mark.parametrize("processes", [0, -3])

@@ -409,6 +409,15 @@ def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
     assert isinstance(import_onnx(path), nn.Module)
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pads_beside_valid_sides_are_none(tmp_path, kind):
+    """As onnxruntime has it, which does not look at them."""
+    nodes = [node(kind, "x", kernel_shape=[2, 2], auto_pad="VALID", pads=[1, 1, 1, 1])]
+    path = write(tmp_path / "net.onnx", nodes, SHAPE, {})
+    theirs = onnxruntime.InferenceSession(path).run(None, {"x": np.ones((1, *SHAPE), "f")})[0]
+    assert import_onnx(path)(torch.ones(1, *SHAPE)).shape == theirs.shape
+
+
 @pytest.mark.parametrize("large", [1.0, 1e5])
 def test_one_large_number_does_not_hide_a_wrong_import(tmp_path, monkeypatch, large):
     """Outputs differ by what each of them follows its weights, not by what the largest one does."""

@@ -95,11 +95,6 @@ class AblatedClassifier(VotedModel):
         """The access that the base classifier gives; of one that gives labels, counts of them are scores."""
         return "scores" if self.base_classifier.access == "labels" else self.base_classifier.access
 
-    @property
-    def num_parameters(self) -> int:
-        """Number of weights of the base classifier."""
-        return self.base_classifier.num_parameters
-
     def __call__(self, x: Array) -> Tensor:
         """Return the fraction of bands for less that against each class (B, K); NaN where none has an answer.
 

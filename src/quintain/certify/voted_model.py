@@ -22,6 +22,11 @@ class VotedModel:
         return self.base_classifier.num_classes
 
     @property
+    def num_parameters(self) -> int:
+        """Number of weights of the base classifier."""
+        return self.base_classifier.num_parameters
+
+    @property
     def device(self) -> torch.device:
         """The device of the base classifier."""
         return self.base_classifier.device

@@ -186,8 +186,10 @@ def _print_failure(kind: str, message: str, code: ExitCode) -> ExitCode:
     from rich.markup import escape
 
     from quintain.cli.console import error_console
+    from quintain.report.ci.plain_text import plain_text
 
-    error_console().print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
+    # a message of others' making may have codes that color or clear a terminal
+    error_console().print(f"[bold red]{escape(kind)}:[/] {escape(plain_text(message))}")
     return code
 
 

@@ -75,9 +75,8 @@ def referee(
         found, why = replay(instance, claimed)
         if found is not None:
             return Ruling("sat", "CONFIRMED", why, found)
-        about = (
-            f"its counterexample does not hold: {why}; " if claimed.inputs else "without a counterexample; "
-        )
+        is_given = claimed.inputs or claimed.problem
+        about = f"its counterexample does not hold: {why}; " if is_given else "without a counterexample; "
     return _ruled(claimed.answer, about, decide(instance, seconds, clock))
 
 
@@ -102,6 +101,8 @@ def replay(instance: Instance, claimed: ClaimedResult) -> tuple[Counterexample |
         The counterexample if it holds, and what was seen.
     """
     wanted = instance.wanted
+    if claimed.problem:
+        return None, claimed.problem
     if not claimed.inputs:
         return None, "there is none"
     expected = list(range(wanted.num_inputs))

@@ -46,11 +46,13 @@ class ClaimedResult:
     Args:
         answer: ``unknown`` also for a timeout or an error.
         inputs, outputs: Of its counterexample, as written, by number; empty without one.
+        problem: What is wrong with the counterexample as it is written; empty if nothing is.
     """
 
     answer: Answer
     inputs: dict[int, Fraction]
     outputs: dict[int, Fraction]
+    problem: str = ""
 
 
 def result_text(verdict: PropertyVerdict) -> str:
@@ -76,7 +78,7 @@ def read_result(result: str | Path, counterexample: str | Path | None = None) ->
 
     Raises:
         NotFoundError: If there is no such file.
-        DataError: If it begins with no answer, or a number is none.
+        DataError: If it begins with no answer.
     """
     text = str(result) if str(result).lower() in ANSWERS else _text(Path(result))
     words = text.split(None, 1)
@@ -87,11 +89,13 @@ def read_result(result: str | Path, counterexample: str | Path | None = None) ->
         )
     values = _text(Path(counterexample)) if counterexample is not None else "".join(words[1:])
     found: dict[str, dict[int, Fraction]] = {"X": {}, "Y": {}}
+    problem = ""
     for name, at, number in PAIR.findall(values):
         if not NUMBER.fullmatch(number):
-            raise DataError(f"{name}_{at} = {number!r} in {counterexample or result}; expected a number")
-        found[name][int(at)] = Fraction(number)
-    return ClaimedResult(answer, found["X"], found["Y"])  # type: ignore[arg-type]
+            problem = problem or f"{name}_{at} = {number!r}, expected a number"
+        elif found[name].setdefault(int(at), Fraction(number)) != Fraction(number):
+            problem = problem or f"it gives {name}_{at} twice, as two numbers"
+    return ClaimedResult(answer, found["X"], found["Y"], problem)  # type: ignore[arg-type]
 
 
 def _text(path: Path) -> str:

@@ -50,7 +50,8 @@ def _linear(weight: Array, bias: Array | None, node: Node) -> nn.Linear:
 def _sides(node: Node, dims: int) -> tuple[list[int], list[int]]:
     """Return padding before and behind each dimension."""
     node.require("auto_pad", "NOTSET", "VALID")
-    pads = list(node.settings.get("pads", [0] * (2 * dims)))
+    none = [0] * (2 * dims)
+    pads = none if node.settings.get("auto_pad") == "VALID" else list(node.settings.get("pads", none))
     return pads[:dims], pads[dims:]
 
 
