@@ -38,6 +38,7 @@ SUITES = (
     "federated.clients",
     "federated.overhead",
     "federated.accuracy",
+    "federated.strategies",
     "federated.flower",
     "federated.scale",
     "leakage.extraction",

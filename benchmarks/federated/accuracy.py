@@ -98,7 +98,7 @@ def _run(seed: int, strategy: str = "") -> list[Floats]:
     splits, recorded = load_data("xrays"), list[Floats]()
 
     def record_scores(model: Classifier, data: Dataset) -> ClassCounts:
-        scores = _scores(model, data)
+        scores = scores_of(model, data)
         recorded.append(scores)
         return ClassCounts.of((scores > 0) == (data.labels == 1), data.labels, data.num_classes)
 
@@ -125,25 +125,25 @@ def summaries(found: list[SeedScores]) -> Iterator[Comparison]:
     """Return what holds over all seeds."""
     labels = found[0].labels
     for name in ("pooled", "federated", "momentum"):
-        yield Comparison(f"{name}, all seeds", _rates([getattr(one, name) for one in found], labels))
+        yield Comparison(f"{name}, all seeds", rates([getattr(one, name) for one in found], labels))
     pooled = [one.correct(one.pooled) for one in found]
     for name in ("federated", "momentum"):
         ours = [one.correct(getattr(one, name)) for one in found]
-        alone = [[_accuracy(one.correct(scores)) for scores in one.alone] for one in found]
-        gaps = [_gap(*pair) for pair in zip(pooled, ours, strict=True)]
+        alone = [[accuracy(one.correct(scores)) for scores in one.alone] for one in found]
+        gaps = [gap(*pair) for pair in zip(pooled, ours, strict=True)]
         yield Comparison(f"pooled less {name}, points", mean_and_interval(gaps))
-        reached = list(zip(map(_accuracy, ours), alone, strict=True))
+        reached = list(zip(map(accuracy, ours), alone, strict=True))
         ahead = [mine - statistics.mean(sites) for mine, sites in reached]
         yield Comparison(f"{name} less the mean site alone, points", mean_and_interval(ahead))
         ahead = [mine - max(sites) for mine, sites in reached]
         yield Comparison(
             f"{name} less the site alone that is best on the test split, points", mean_and_interval(ahead)
         )
-    twins = [_gap(pooled[first], pooled[second]) for first in range(len(pooled)) for second in range(first)]
+    twins = [gap(pooled[first], pooled[second]) for first in range(len(pooled)) for second in range(first)]
     yield Comparison(
         "pooled less pooled of another seed, points",
-        f"root mean square {statistics.mean(gap**2 for gap in twins) ** 0.5:.1f}; farther than 2 apart: "
-        f"{sum(abs(gap) > 2 for gap in twins)} of {len(twins)} pairs",
+        f"root mean square {statistics.mean(points**2 for points in twins) ** 0.5:.1f}; farther than 2 "
+        f"apart: {sum(abs(points) > 2 for points in twins)} of {len(twins)} pairs",
     )
 
 
@@ -182,31 +182,34 @@ def auc(scores: Floats, labels: NDArray[np.int64]) -> float:
     return float(stats.mannwhitneyu(scores[ill], scores[~ill]).statistic) / pairs
 
 
-def _accuracy(right: Booleans) -> float:
+def accuracy(right: Booleans) -> float:
+    """Return the percentage of right answers."""
     return POINTS * float(right.mean())
 
 
-def _gap(first: Booleans, second: Booleans) -> float:
-    return _accuracy(first) - _accuracy(second)
+def gap(first: Booleans, second: Booleans) -> float:
+    """Return by how many points the first of two models is ahead."""
+    return accuracy(first) - accuracy(second)
 
 
 def _line(one: SeedScores) -> str:
     pooled = one.correct(one.pooled)
-    text = f"pooled {_accuracy(pooled):.1f} %"
+    text = f"pooled {accuracy(pooled):.1f} %"
     alone = [one.correct(scores) for scores in one.alone]
-    best = max(alone, key=_accuracy)
+    best = max(alone, key=accuracy)
     for name in ("federated", "momentum"):
         ours = one.correct(getattr(one, name))
         low, high = bootstrap_interval(pooled, ours)
         text += (
-            f"; {name} {_accuracy(ours):.1f} %, {_gap(pooled, ours):.1f} points less (95 %: {low:.1f} to "
+            f"; {name} {accuracy(ours):.1f} %, {gap(pooled, ours):.1f} points less (95 %: {low:.1f} to "
             f"{high:.1f}, McNemar p = {mcnemar(pooled, ours):.2g}), against the best site alone p = "
             f"{mcnemar(ours, best):.2g}"
         )
-    return f"{text}; alone {', '.join(f'{_accuracy(right):.1f}' for right in alone)}"
+    return f"{text}; alone {', '.join(f'{accuracy(right):.1f}' for right in alone)}"
 
 
-def _rates(scores: list[Floats], labels: NDArray[np.int64]) -> str:
+def rates(scores: list[Floats], labels: NDArray[np.int64]) -> str:
+    """Return mean rates of the models of all seeds, with their standard deviations over seeds."""
     ill = labels == 1
     each: Mapping[str, list[float]] = {
         "accuracy": [float(((one > 0) == ill).mean()) for one in scores],
@@ -221,7 +224,8 @@ def _rates(scores: list[Floats], labels: NDArray[np.int64]) -> str:
 
 
 @torch.no_grad()
-def _scores(model: Classifier, data: Dataset) -> Floats:
+def scores_of(model: Classifier, data: Dataset) -> Floats:
+    """Return the logit of the second class less that of the first (N,)."""
     x, _ = data.tensors
     logits = model(x).double()
     found: Floats = (logits[:, 1] - logits[:, 0]).numpy()
