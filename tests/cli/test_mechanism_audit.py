@@ -124,6 +124,9 @@ NEIGHBORS = "def neighbors(): return {0}\ndef f(records, rng): return {1}\n"
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--epsilon", 1), ExitCode.USAGE, "expected --claim 1"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--claim", -1), ExitCode.USAGE, "an epsilon from 0 up"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--inputs", "no.npz"), ExitCode.USAGE, "no file no.npz"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--scores", "s.npz"), ExitCode.USAGE, "one of them"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--train", "f.py:f"), ExitCode.USAGE, "one of them"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--check-seed",), ExitCode.USAGE, "without --train"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_audited_is_said_in_one_line(audit, text, words, code, message):

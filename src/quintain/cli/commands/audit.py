@@ -119,7 +119,17 @@ def run(
     from quintain.core.registry import choose
 
     entry = choose("audit", auditor, scores_of="canaries")
-    elsewhere = "--train" if train else "--mechanism" if mechanism else "--scores" if scores else ""
+    ways = {"--train": train, "--mechanism": mechanism, "--scores": scores}
+    elsewhere = " and ".join(name for name, value in ways.items() if value)
+    if " and " in elsewhere:
+        raise SettingError(f"got {elsewhere}; expected one of them: each is an audit of its own")
+    for name, value, way in (
+        ("--control", control, "--train"),
+        ("--check-seed", check_seed, "--train"),
+        ("--inputs", inputs, "--mechanism"),
+    ):
+        if value and elsewhere != way:
+            raise SettingError(f"got {name} without {way}, whose option it is; leave it out, or give {way}")
     if elsewhere and epsilon is not None:
         raise SettingError(
             f"got --epsilon {epsilon:g} with {elsewhere}, whose noise is not calibrated here; expected "
