@@ -32,7 +32,7 @@ from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.noise_claims import NoiseClaims
 from quintain.federated.noted_ledger import note_round, noted_ledger, require_noted
-from quintain.federated.remarks import LATE, clip_remark
+from quintain.federated.remarks import LATE, clip_remark, missed_remark
 from quintain.federated.round_messages import (
     READY,
     RoundMessage,
@@ -277,6 +277,7 @@ class Client:
             self._journal.check_noise(chain.fingerprint, policy.model_hash, config.plan.config.rounds)
         self._chain, self._base = chain, base
         self.remarks = (LATE,) if chain.has_joined_late else ()
+        self.remarks += (missed_remark(config.plan),) if chain.state is None else ()
         self._participant, self._round_id, self._signed = None, task.round_id, ()
         return policy, net, last
 

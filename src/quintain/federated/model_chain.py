@@ -5,8 +5,11 @@ from the last model and the published sum, and refuses a model that differs from
 This narrows what a server can send and does not stop it: it may forge a sum within clip and weights, of which
 a client sees no more than its own part. If a client has missed rounds, all that it can tell is that no weight
 has moved by more than the clip allows in so many rounds. Those are counted by their index in the plan, which
-bounds them: a counter is the server's to choose. A client without a model cannot tell whether there were
-rounds at all: it takes none but its own first one, unless whoever runs it says that it joins late.
+bounds them: a counter is the server's to choose. Where the server remembers something from step to step, a
+client that missed rounds cannot take the next step either: it bounds that one as well, and goes on from what
+the step tells of the memory, if it does (``Strategy.memory_after``). A client without
+a model cannot tell whether there were rounds at all: it takes none but its own first one, unless whoever runs
+it says that it joins late.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,7 +27,7 @@ from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.strategies.strategy import State
 
 RELATIVE, ABSOLUTE = 2.0, 1e-12
-"""Rounding that is allowed: in units of the type's epsilon times the weight, and beside it."""
+"""Rounding that is allowed: in units of the type's epsilon times the weight before or after, and beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class ModelChain:
         model: The last model, which nobody changes; None before the first one.
         digest: Its digest.
         counter, index: Of the last round that came with it.
-        state: What the strategy remembers at the server; None where rounds were missed that it depends on.
+        state: What the strategy remembers at the server; None where rounds were missed that it depends on,
+            and no step since has told.
         has_joined_late: Whether the last model was the first one, and not that of ``own``.
     """
 
@@ -90,8 +94,10 @@ class ModelChain:
                 f"model of a later one, it was in round {self.index}: leave this round"
             )
         here = replace(self, model=net, digest=digest, counter=counter, index=index, has_joined_late=False)
-        if digest == self.digest or (self.model is None and not self.pinned):
+        if digest == self.digest:
             return here
+        if self.model is None and not self.pinned:
+            return replace(here, state=self._after_a_gap if index else self.state)
         if self.model is not None and index == self.index:
             raise ProtocolError(
                 f"the server sends another model for round {index}; expected the one that it sent before: "
@@ -132,12 +138,29 @@ class ModelChain:
                 f"to {counter - 1}, from which this model can come: leave this round"
             )
         # a model moves at most once an index, of which the plan has few; counters have no end
-        if self.state is not None and (published.counter == self.counter or here.index == self.index + 1):
+        is_next = published.counter == self.counter or here.index == self.index + 1
+        if self.state is not None and is_next:
             change, state = self.plan.step(published.integers, survivors, self.state)
             _require_equal(net, last, change)
-            return replace(here, state=state)
+            return replace(here, state=self._memory_after(net, last) or state)
         self._require_near(net, last, here.index - self.index)
-        return replace(here, state=None if self.plan.strategy.is_stateful else self.state)
+        return replace(here, state=self._memory_after(net, last) if is_next else self._after_a_gap)
+
+    @property
+    def _after_a_gap(self) -> State | None:
+        """What is known of the server's memory where a round may have been missed."""
+        return None if self.plan.strategy.is_stateful else self.state
+
+    def _memory_after(self, net: nn.Module, last: nn.Module) -> State | None:
+        """Return what the step from one model to the next tells of the server's memory.
+
+        Rounding included, which the next check allows for: it is that of the model before.
+        """
+        if not self.plan.strategy.is_stateful:
+            return self.state
+        pairs = zip(trainable(net), trainable(last), strict=True)
+        moved = [now.detach().double() - before.detach().double() for (_, now), (_, before) in pairs]
+        return self.plan.strategy.memory_after(torch.cat([one.flatten().cpu() for one in moved]))
 
     def _survivors(self, published: PublishedSum) -> tuple[str, ...]:
         if max(published.survivors, default=0) >= len(self.plan.roster):
@@ -183,16 +206,17 @@ def _apart(
         expected = {id(parameter): moved for parameter, moved in moved_weights(last, change)}
     for name, value in net.state_dict().items():
         moves = id(before[name]) in expected
-        if moves and not frozen_only and not _is_close(value, expected[id(before[name])]):
+        if moves and not frozen_only and not _is_close(value, expected[id(before[name])], before[name]):
             return name
         if not moves and not torch.equal(value, before[name]):
             return name
     return None
 
 
-def _is_close(value: Tensor, expected: Tensor) -> bool:
-    """Whether two tensors of floats are equal within rounding."""
+def _is_close(value: Tensor, expected: Tensor, before: Tensor) -> bool:
+    """Whether two tensors of floats are equal within rounding of what was expected and what was before."""
     if torch.equal(value, expected):
         return True
-    room = RELATIVE * torch.finfo(expected.dtype).eps * expected.double().abs() + ABSOLUTE
+    largest = torch.maximum(expected.double().abs(), before.detach().double().abs())
+    room = RELATIVE * torch.finfo(expected.dtype).eps * largest + ABSOLUTE
     return bool(((value.double() - expected.double()).abs() <= room).all())

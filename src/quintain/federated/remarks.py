@@ -1,5 +1,7 @@
 """What whoever runs a site should know of a task that its client has accepted, a sentence each."""
 
+import torch
+
 from quintain.federated.plan import TrainingPlan
 
 ROOM = 10.0
@@ -10,6 +12,18 @@ LATE = (
     "this site had no model and took the server's, since its settings say that it joins late (joins_late): "
     "that there were rounds before, the other sites alone can tell"
 )
+
+
+def missed_remark(plan: TrainingPlan) -> str:
+    """Remark that a client that missed a round does not know what the server remembers, and till when."""
+    until = "for the rest of this training"
+    if plan.strategy.memory_after(torch.zeros(1, dtype=torch.float64)) is not None:
+        until = "until it has been in two rounds in a row"
+    return (
+        f"this site has missed a round, and {plan.strategy.name} remembers something of each at the server: "
+        f"{until} this site cannot tell whether a model is the last one plus the published sum, but only "
+        f"that no weight has moved by more than {plan.strategy.largest_step(plan.largest_mean):g} in a round"
+    )
 
 
 def clip_remark(plan: TrainingPlan, largest: float) -> str:

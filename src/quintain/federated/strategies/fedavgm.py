@@ -49,6 +49,10 @@ class FedAvgM(Strategy):
         velocity = mean + self.momentum * state[VELOCITY] if state else mean.clone()
         return velocity, {VELOCITY: velocity}
 
+    def memory_after(self, change: Tensor) -> State:
+        """Return the step itself: the velocity is the change of the model."""
+        return {VELOCITY: change}
+
     def largest_step(self, clip_value: float) -> float:
         """Return the largest step: that of averages which are at the clip in every round."""
         return clip_value / (1 - self.momentum)

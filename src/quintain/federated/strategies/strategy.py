@@ -111,6 +111,14 @@ class Strategy(ABC):
         """
         return mean, state
 
+    def memory_after(self, change: Tensor) -> State | None:  # noqa: ARG002
+        """Return what the server remembers after a step that changed the model by so much (length,).
+
+        A client that missed rounds checks the model again from then on. None where it does not follow from
+        one step.
+        """
+        return None if self.is_stateful else {}
+
     def largest_step(self, clip_value: float) -> float:
         """Return the largest change of a weight in one step, if no entry of the average exceeds the clip."""
         return clip_value
