@@ -116,6 +116,40 @@ def test_a_net_is_trained_privately_and_audited_whatever_it_returns(call, small,
     assert call("audit", *words, "--canaries", 20, "--out", "a")[0] == ExitCode.OK
 
 
+LOADED = """
+import torch
+from torch import nn
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+"""
+
+
+@pytest.mark.usefixtures("measured_alone")
+def test_first_weights_that_a_factory_gives_are_an_assumption_that_is_written_wherever_epsilon_is(
+    call, small, tmp_path
+):
+    (tmp_path / "loaded.py").write_text(LOADED)
+    given = ("--model", "loaded.py:make", "--data", small)
+    words = (*given, "--batch", 50, "--steps", 4)
+    said = "loaded.py:make gives the same weights for every seed (1.weight and 1 more): epsilon covers"
+    code, out, _ = call("privatize", *words, "--out", "p", "--require", "epsilon(delta=1e-5) <= 3")
+    # public weights are legitimate: what is assumed is said, and nothing is refused
+    assert code == ExitCode.OK
+    assert said in out
+    assert said in result("p").notes[0]
+    assert call("report", "p")[0] == ExitCode.OK
+    assert said in Path("p/report.html").read_text()
+    assert said in call("audit", *words, "--canaries", 20, "--out", "a")[1]
+    private = ("--private", "p", "--weights", "p/models/private.safetensors")
+    code, out, err = call("leak", "loss-threshold", *given, *private, "--out", "l")
+    assert said in out, err
+    (advantage,) = (
+        one for one in result("l").claims if one.bracket.quantity.metric.value.endswith("advantage")
+    )
+    assert any("were not learned from these records" in one for one in advantage.bracket.upper.assumptions)
+
+
 def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
     code, out, _ = private("--delta", 0.01, "--out", "p")
     assert code == ExitCode.OK

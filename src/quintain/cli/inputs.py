@@ -201,6 +201,14 @@ class CallInputs:
                 )
         return model.net
 
+    @cached_property
+    def first_weights_notes(self) -> tuple[str, ...]:
+        """What private training assumes where the factory gives weights of its own; see the function."""
+        from quintain.evaluate.first_weights import first_weights_notes
+        from quintain.evaluate.leaks.trainers import NetBuilder
+
+        return first_weights_notes(NetBuilder(self.model, self.net_sizes), self.splits.test)
+
     @property
     def processes(self) -> int:
         """How many processes may compute at once: as many as PyTorch may use threads (OMP_NUM_THREADS)."""

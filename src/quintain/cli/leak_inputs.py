@@ -161,10 +161,12 @@ class LeakInputs:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the reader must know of the data."""
+        """What the reader must know of the data and of the private training."""
         from quintain.cli.leak_private import data_notes
 
-        return () if self.private is None else data_notes(self.private, self.call.data)
+        if self.private is None:
+            return ()
+        return (*data_notes(self.private, self.call.data), *self.call.first_weights_notes)
 
     @cached_property
     def model_notes(self) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
 from quintain.drill.settings import Settings
+from quintain.evaluate.first_weights import first_weights_notes
 from quintain.evaluate.images import drawable
-from quintain.evaluate.leaks.trainers import same_weights
+from quintain.evaluate.leaks.trainers import NetBuilder, same_weights
 from quintain.evaluate.model import is_better_than_majority
 from quintain.models.classifier import Classifier
 from quintain.models.loading import is_black_box, load_classifier, load_model
@@ -110,6 +111,11 @@ class Subject:
         Their weights may then rest on the data, such as where the factory trains them.
         """
         return self.factory_is_trained or all(map(self._is_better, self._seeds))
+
+    @cached_property
+    def first_weights_notes(self) -> tuple[str, ...]:
+        """What private training assumes where the factory gives some weights, such as those of a backbone."""
+        return first_weights_notes(NetBuilder(self.settings.model, self.net_sizes), None)
 
     @property
     def _seeds(self) -> tuple[int, ...]:

@@ -181,7 +181,7 @@ def run(
     _, _, net = call.requirements, call.examples, call.net()
 
     def work() -> StepOutput:
-        return run_audit(
+        output = run_audit(
             net,
             call.train,
             target,
@@ -191,6 +191,7 @@ def run(
             unfinished=call.unfinished,
             progress=call.progress,
         )
+        return replace(output, notes=(*call.first_weights_notes, *output.notes))
 
     call.warn(() if call.classes else class_warnings(call.train))
     return call.run_resumable(work)

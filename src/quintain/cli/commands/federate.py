@@ -131,7 +131,7 @@ def run(
     carrier = _engine(engine)
 
     def work() -> StepOutput:
-        return run_federate(
+        output = run_federate(
             call.net(),
             call.train,
             call.examples,
@@ -152,6 +152,8 @@ def run(
             progress=call.progress,
             log=call.progress.write_line,
         )
+        assumed = () if privacy is None else call.first_weights_notes
+        return replace(output, notes=(*assumed, *output.notes))
 
     return call.run_resumable(work)
 

@@ -112,8 +112,11 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
     folder = call.folder
     unfinished = folder / call.resume_dir
 
+    def noted(output: "StepOutput") -> "StepOutput":
+        return replace(output, notes=(*call.first_weights_notes, *output.notes))
+
     def work() -> "StepOutput":
-        return run_privatize(
+        output = run_privatize(
             call.net(),
             call.train,
             call.examples,
@@ -125,6 +128,19 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
             unfinished=unfinished,
             progress=call.progress,
         )
+        return noted(output)
+
+    def partial() -> "StepOutput | None":
+        output = partial_privatize(
+            call.net(),
+            call.train,
+            call.examples,
+            target,
+            folder=folder,
+            unfinished=unfinished,
+            reason="interrupted",
+        )
+        return None if output is None else noted(output)
 
     call.warn(() if call.classes else class_warnings(call.train))
     call.warn(unseen_class_notes(call.train, call.examples))
@@ -133,17 +149,7 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
     try:
         return call.run(work)
     except KeyboardInterrupt:
-        call.save_partial(
-            lambda: partial_privatize(
-                call.net(),
-                call.train,
-                call.examples,
-                target,
-                folder=folder,
-                unfinished=unfinished,
-                reason="interrupted",
-            )
-        )
+        call.save_partial(partial)
         raise
 
 

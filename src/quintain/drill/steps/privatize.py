@@ -53,7 +53,8 @@ def run(context: DrillContext) -> StepOutput:
         replace(one, primary=one.bracket.quantity.metric is Metric.EPSILON and one.primary)
         for one in output.claims
     )
-    return replace(output, claims=context.claims_beside_given(tuple(claims)))
+    notes = (*context.subject.first_weights_notes, *output.notes)
+    return replace(output, claims=context.claims_beside_given(tuple(claims)), notes=notes)
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

@@ -14,6 +14,7 @@ from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 
 INDEPENDENT = "candidates were members or not independently of each other, and so are their scores"
+FIRST_WEIGHTS = "the weights that private training started from were not learned from these records"
 PERSON_UNCLAIMED = "a claim about single examples says nothing of a person's many; nothing limits it"
 NOTHING_CLAIMED = "no privacy is claimed, so that nothing limits it"
 
@@ -131,7 +132,11 @@ def _upper(quantity: Quantity, guarantee: PrivacyGuarantee | None) -> Bound:
         value=value,
         basis=Basis.CLAIMED if guarantee.curve is None else Basis.PROOF,
         method=f"limited by {guarantee.source}",
-        assumptions=("the privacy that is claimed holds", INDEPENDENT),
+        assumptions=(
+            "the privacy that is claimed holds",
+            *((FIRST_WEIGHTS,) if guarantee.curve is not None else ()),
+            INDEPENDENT,
+        ),
     )
 
 
