@@ -95,6 +95,15 @@ def test_shared_amounts_are_halved_only_where_floors_need_it():
     assert (tight.train_examples, tight.test_examples, tight.plain_epochs) == (2000, 1000, 7)
 
 
+def test_examples_are_not_cut_for_a_step_that_takes_long_whatever_they_are():
+    train = Demand("train", (PLAIN,), lambda work: 0.001 * work.plain_epochs * work.train_examples)
+    fixed = Demand("membership", (), lambda _work: 100.0)
+    assert allot([train], WORK, 60.0, shared=SHARED).workload.train_examples == 8000
+    found = allot([train, fixed], WORK, 160.0, shared=SHARED)
+    assert (found.workload.train_examples, found.dropped) == (8000, {})
+    assert allot([train, fixed], WORK, 120.0, shared=SHARED).workload.train_examples == 2000
+
+
 def test_what_kept_steps_do_not_use_stays_as_small_as_the_dropped_ones_need_it():
     attack = Demand("attack", (), lambda work: 0.01 * work.test_examples, worth=7)
     train = Demand("train", (PLAIN,), lambda work: 0.1 * work.plain_epochs * work.train_examples, worth=1)

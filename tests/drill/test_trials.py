@@ -95,6 +95,13 @@ def test_what_a_batch_takes_whatever_it_holds_is_not_counted_for_each_example(tr
     assert one._until_long_enough("training", lambda _count: 0.1, 128) == pytest.approx(LEAST * 0.1 / 128)
 
 
+def test_a_trial_that_was_disturbed_once_is_not_taken_for_the_time_of_an_example(trials):
+    one, times = trials(0.4), iter([0.1, 0.1, 1.5, 0.32])
+    vars(one).update(forward=1e-9)
+    found = one._until_long_enough("training", lambda _count: next(times), 32)
+    assert found == pytest.approx((0.32 - 0.1) / 24)
+
+
 def test_a_training_is_tried_on_many_batches_and_what_is_done_once_is_not_counted_for_each(trials):
     now, one, counts = [0.0], trials(0.4), []
     vars(one).update(forward=5e-5)

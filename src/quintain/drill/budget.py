@@ -11,7 +11,9 @@ LEVELS = 100
 """A step's own work is cut in hundredths."""
 
 FLOORS = 0.5
-"""Of the time, all floors together may take so much; else the shared amounts are halved."""
+"""All floors may take so much of the time beside what they take with the fewest examples; else the shared
+amounts are halved.
+"""
 
 ESSENTIAL = 6
 """Where a step of so much worth would be dropped, what all steps share is cut further than is good for it."""
@@ -35,6 +37,8 @@ class Amount:
         fewest: So little is done where any step would be dropped else; ``floor`` if 0.
         enough: More is done only where no other work is cut for that; all of it counts like other work if 0.
         batch_size: Of a training, whose epochs have at least ``MIN_GRADIENT_STEPS`` steps; 0 for other work.
+        is_seconds: Whether it is of seconds after which work ends, however fast the machine is; they come on
+            top of what a step estimates.
     """
 
     field: str
@@ -44,6 +48,7 @@ class Amount:
     fewest: int = 0
     enough: int = 0
     batch_size: int = 0
+    is_seconds: bool = False
 
     def least(self, workload: Workload) -> int:
         """Return the floor, which for a training follows from the number of training examples."""
@@ -121,11 +126,11 @@ def allot(
 
     Nothing is cut that fits. Else each step may take the same time, times its weight, and what a cheap one
     leaves of it goes to the others. Shared amounts are halved only where the floors of all steps would take
-    more than half of the time. Where the floors do not fit at all, the steps are taken in their order of
-    worth, and those that do not fit beside the ones before are dropped. Shared amounts stay small
-    where an essential step is dropped, or where the others do not use them, so that there may be time for the
-    dropped ones in the end. Where nothing is cut, what is left goes to amounts of which more than enough is
-    asked.
+    more than half of the time, of which what they take whatever is shared is no part. Where the floors do
+    not fit at all, the steps are taken in their order of worth, and those that do not fit beside the ones
+    before are dropped. Shared amounts stay small where an essential step is dropped, or where the others do
+    not use them, so that there may be time for the dropped ones in the end. Where nothing is cut, what is
+    left goes to amounts of which more than enough is asked.
 
     Args:
         demands: What the steps ask for, in their order.
@@ -172,7 +177,7 @@ def _cut_to_fit(
     essential = [one for one in demands if _worth(one, demands) >= ESSENTIAL]
 
     def common(some: Sequence[Demand]) -> Workload:
-        once = _halve(some, full, FLOORS * seconds, shared)
+        once = _halve(some, full, seconds, shared, FLOORS)
         return _halve([one for one in some if one in essential], once, seconds, last)
 
     smallest = common(demands)
@@ -241,15 +246,23 @@ def _fitting(demands: Sequence[Demand], workload: Workload, seconds: float) -> l
 
 
 def _halve(
-    demands: Sequence[Demand], workload: Workload, seconds: float, shared: Sequence[Amount]
+    demands: Sequence[Demand],
+    workload: Workload,
+    seconds: float,
+    shared: Sequence[Amount],
+    fraction: float = 1.0,
 ) -> Workload:
-    """Halve shared amounts, always the one that saves most, until the floors of all steps fit a time."""
+    """Halve shared amounts, always the one that saves most, until the floors of all steps fit a time.
+
+    What follows the shared amounts may take a fraction of the time that the rest leaves.
+    """
 
     def floors(common: Workload) -> float:
         return sum(one.at(common, 0.0) for one in demands)
 
-    common = workload
-    while floors(common) > seconds:
+    common, least = workload, floors(scale_workload(workload, shared, 0.0))
+    limit = least + fraction * (seconds - least)
+    while floors(common) > limit:
         halved = [scale_workload(common, [one], 0.5) for one in shared]
         best = min(halved, key=floors, default=common)
         if floors(best) >= floors(common):

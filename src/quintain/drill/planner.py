@@ -1,11 +1,12 @@
 """Decide before each step of a drill whether it can be done, and how much of it in the time that is left."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from quintain.core.errors import QuintainError, RunFolderError, StorageError
 from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts, scale_workload
 from quintain.drill.context import DrillContext
+from quintain.drill.estimates import Estimates
+from quintain.drill.lack_of_time import too_long
 from quintain.drill.settings import Workload
 from quintain.drill.step import Obstacle, Step
 from quintain.drill.trials import Clock, Trials
@@ -20,14 +21,11 @@ LAST = (Amount("test_examples", "test examples", 25),)
 MARGIN = 0.95
 """Of the time that is left, so much is given away before the end: estimates are none to the second."""
 
-PRIOR = 0.05
-"""Of the whole time: so much counts as if it had been estimated rightly, since short steps say little."""
-
-MAX_PACE = 3.0
-"""Estimates are made so many times longer or shorter at most."""
-
 RETRIED = 0.2
 """Where more than this fraction of the time is left in the end, steps that wait are tried anew."""
+
+DOUBTED = 2.0
+"""Where all of the work would take so many times the time, the first trials are made twice."""
 
 SHARED_KEY = "shared"
 
@@ -56,31 +54,29 @@ class Planner:
         steps: The steps to do, those that are finished among them.
         clock: Tells the time.
         spent: Seconds that finished steps took in earlier starts.
+        work_clock: Tells the processor time of this thread; the clock itself if not given.
         obstacles: What keeps steps from being done, whatever the time.
         waiting: Steps that there was no time for when it was their turn; they are tried again at the end.
-        trial_seconds: Seconds that trials took in this start.
     """
 
     context: DrillContext
     steps: Sequence[Step]
     clock: Clock
     spent: float
+    work_clock: Clock | None = None
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     waiting: dict[str, Obstacle] = field(default_factory=dict)
-    trial_seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
         self._full = self.context.workload
         self._fixed: dict[str, dict[str, int]] = self.context.run.sizes()
-        self._demands: dict[str, Demand] = {}
+        self._estimates = Estimates(self.context, self.clock, self.work_clock or self.clock)
         self._dropped: Mapping[str, float] = {}
-        self._begun: tuple[str, float, float] | None = None
         self._margin = MARGIN
         self._needless: set[str] = set()
         self._retried: Trials | None = None
         self._put_off: set[str] = set()
-        self._estimated = self._taken = PRIOR * self.context.settings.seconds
         self._estimate()
 
     @property
@@ -102,9 +98,14 @@ class Planner:
         return self.context.settings.seconds - self.spent - (self.clock() - self._started)
 
     @property
+    def trial_seconds(self) -> float:
+        """Seconds that trials took in this start."""
+        return self._estimates.trial_seconds
+
+    @property
     def pace(self) -> float:
-        """How many times as long as estimated the steps of this start took."""
-        return min(max(self._taken / self._estimated, 1 / MAX_PACE), MAX_PACE)
+        """How many times as long as the processor time that is estimated steps take by the clock."""
+        return float(self._estimates.pace)
 
     def prepare(self, step: Step) -> StepPlan | Obstacle:
         """Return how much of a step is done, or what keeps it from being done; its sizes are stored.
@@ -128,8 +129,10 @@ class Planner:
         if step.name not in self._fixed:
             if self._retried and self.seconds_left > RETRIED * self.context.settings.seconds:
                 self._try([step], self._retried)
-                if step.name in self.obstacles:
-                    return self.obstacles[step.name]
+            elif self._retried is None:
+                self._try_again()
+            if step.name in self.obstacles:
+                return self.obstacles[step.name]
             found = self._decide(step)
             if isinstance(found, Obstacle):
                 self.waiting[step.name] = found
@@ -147,20 +150,13 @@ class Planner:
         self._needless.clear()
         self._margin = 1.0
         self._dropped = {}
-        self._estimated = self._taken = PRIOR * self.context.settings.seconds
-        self._retried = Trials(replace(self.context, planned=self.planned), self.clock)
+        self._estimates.pace.forget_estimates()
+        self._retried = self._estimates.trials(self.planned)
         return sorted(waiting, key=lambda one: -one.worth)
 
     def note(self, record: Record) -> None:
         """Take note of how long a step took; and of one that was not done, for those that need it."""
-        begun, self._begun = self._begun, None
-        skipped = isinstance(record.result, SkippedResult)
-        if begun is not None and not skipped:
-            name, started, estimated = begun
-            taken = self.clock() - started
-            at_most = any(one.takes_at_most for one in self.steps if one.name == name)
-            self._taken += taken
-            self._estimated += min(estimated, taken) if at_most else estimated
+        self._estimates.end(is_done=not isinstance(record.result, SkippedResult))
         if isinstance(record.result, SkippedResult):
             self.obstacles.setdefault(
                 record.result.step, Obstacle(record.result.reason, record.result.remedy)
@@ -175,10 +171,13 @@ class Planner:
         """Decide the sizes of a step, and at the first one those that all steps share."""
         left = self.seconds_left
         found = self._allot(left)
+        if step.name in found.dropped and not self._has_later(step):
+            # Nothing comes after it that the margin is for.
+            found = self._allot(left / self._margin)
         if SHARED_KEY not in self._fixed:
             self._fix(SHARED_KEY, SHARED, found.workload)
         self._dropped = found.dropped
-        demand = self._demands[step.name]
+        demand = self._estimates.demands()[step.name]
         smallest = scale_workload(found.workload, demand.amounts, 0.0)
         if step.name in found.dropped:
             if step.name not in self._put_off:
@@ -196,9 +195,7 @@ class Planner:
                 "it is done in the end, with the time that is left then",
             )
         self._fix(step.name, demand.amounts, found.workload)
-        estimated = demand.seconds(self.workload)
-        self._begun = (step.name, self.clock(), estimated)
-        return self.pace * estimated
+        return self._estimates.begin(step, self.workload)
 
     def _is_left_out(self, amount: Amount, workload: Workload) -> bool:
         """Return whether a whole part of a step is cut away."""
@@ -208,6 +205,22 @@ class Planner:
         """Return whether steps are still to come after one, so that there may be more time in the end."""
         later = self.steps[[one.name for one in self.steps].index(step.name) + 1 :]
         return any(one.name in self.planned and not self.context.run.is_finished(one.name) for one in later)
+
+    def _try_again(self) -> None:
+        """Try all undecided steps anew where much would be cut for what the trials may have seen wrongly.
+
+        That is so once before the first step, and wherever the machine is much less busy than it was.
+        """
+        needed, left = sum(one.seconds(self.workload) for one in self._todo()), self.seconds_left
+        if needed <= left * self._margin:
+            return
+        possible = frozenset(one.name for one in self.steps if one.name not in self.obstacles)
+        trials = self._estimates.trials(possible)
+        first = SHARED_KEY not in self._fixed
+        if (first and needed > DOUBTED * left) or self._estimates.is_quieter(trials):
+            unfinished = [one for one in self.steps if not self.context.run.is_finished(one.name)]
+            self._try(unfinished, trials, keep_shorter=True)
+            self._estimates.pace.forget_estimates()
 
     def _allot(self, left: float) -> Allotment:
         """Share out the time that is left among all steps that are not decided yet."""
@@ -239,12 +252,7 @@ class Planner:
         return Obstacle(f"{reason}: {first.reason}", first.remedy)
 
     def _too_long(self, least: float, left: float) -> Obstacle:
-        minutes = self.context.settings.seconds / 60
-        return Obstacle(
-            f"it takes {_seconds(least)} s even at its smallest useful size, and {_seconds(left)} s of "
-            f"{minutes:g} minute{'s' * (minutes != 1)} are left for this and for what is worth more",
-            f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
-        )
+        return too_long(least, left, self.context.settings.seconds)
 
     def _fix(self, key: str, amounts: Sequence[Amount], workload: Workload) -> None:
         taken = {name for one in self._fixed.values() for name in one}
@@ -260,9 +268,8 @@ class Planner:
             replace(
                 demand,
                 amounts=tuple(one for one in demand.amounts if one.field not in taken),
-                seconds=_at_pace(demand.seconds, self.pace),
             )
-            for name, demand in self._demands.items()
+            for name, demand in self._estimates.demands().items()
             if name not in self._fixed and name not in self.obstacles
         ]
 
@@ -286,43 +293,9 @@ class Planner:
         self.obstacles.update(
             {one.name: found for one in unfinished if (found := one.obstacle(self.context)) is not None}
         )
-        self._try(unfinished, Trials(replace(self.context, planned=self.planned), self.clock))
+        self._try(unfinished, self._estimates.trials(self.planned))
 
-    def _try(self, steps: Sequence[Step], trials: Trials) -> None:
-        """Try how long steps take; one that the net does not allow to be tried is not done."""
-        started = self.clock()
-        for one in steps:
-            if one.name in self.obstacles or one.name in self._fixed:
-                continue
-            try:
-                seconds = one.estimate(trials.context, trials)
-                seconds(self._full)  # the first call makes the trials
-            except (RunFolderError, StorageError):
-                raise
-            except QuintainError as error:
-                remedy = "change the model or the data, and drill into a new folder"
-                self.obstacles[one.name] = Obstacle(str(error), remedy)
-            else:
-                self._demands[one.name] = Demand(
-                    one.name,
-                    one.amounts(self.context),
-                    seconds,
-                    needs=one.needs,
-                    weight=one.weight,
-                    worth=one.worth,
-                )
-        self.trial_seconds += self.clock() - started
-
-
-def _more(minutes: float, seconds: float) -> float:
-    """Return minutes that would be enough, rounded up to five."""
-    return 5 * (1 + (minutes + 1.5 * seconds / 60) // 5)
-
-
-def _seconds(seconds: float) -> str:
-    """Return seconds in words, of which a part of one is not shown as none."""
-    return f"{max(seconds, 0):.2g}" if seconds < 10 else f"{seconds:.0f}"
-
-
-def _at_pace(seconds: Callable[[Workload], float], pace: float) -> Callable[[Workload], float]:
-    return lambda workload: pace * seconds(workload)
+    def _try(self, steps: Sequence[Step], trials: Trials, *, keep_shorter: bool = False) -> None:
+        """Try how long undecided steps take; one that the net does not allow to be tried is not done."""
+        undecided = [one for one in steps if one.name not in self.obstacles and one.name not in self._fixed]
+        self.obstacles.update(self._estimates.try_steps(undecided, trials, keep_shorter=keep_shorter))

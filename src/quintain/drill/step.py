@@ -93,7 +93,7 @@ class Step:
     Args:
         name: As ``--only`` takes it.
         run: Does it.
-        estimate: Tries it for a moment, and returns how many seconds it takes at a workload.
+        estimate: Tries it for a moment, and returns how many seconds of a processor it takes at a workload.
         obstacle: Says what keeps it from being done, if anything does; nothing is trained for that.
         needs: Steps whose results it cannot do without.
         amounts: What of its work may be cut for time.
@@ -102,6 +102,7 @@ class Step:
         worth: Where there is no time for all steps, those of less worth are dropped first.
         takes_at_most: Whether the estimate is of the most that it can take: that it took less says nothing of
             how fast the others are.
+        has_workers: Whether other processes may do its work, of which this one's processor time says nothing.
     """
 
     name: str
@@ -114,3 +115,4 @@ class Step:
     weight: float = 1.0
     worth: int = 0
     takes_at_most: bool = False
+    has_workers: bool = False

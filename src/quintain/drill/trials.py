@@ -94,7 +94,7 @@ class Trials:
 
     Args:
         context: The context of the drill.
-        clock: Tells the time.
+        clock: Tells the processor time of this thread, or the time where an accelerator or a service works.
     """
 
     context: DrillContext
@@ -132,12 +132,15 @@ class Trials:
         if 2 * taken < self.too_long or count < most:
             # The first trial is mostly what is done once.
             taken = seconds(count)
-        more = taken / count
+        before = 0, 0.0
         while (taken < LONG_ENOUGH or count < FEW) and count < most:
             before, count = (count, taken), min(count * GROWTH, most)
             taken = seconds(count)
-            # What a batch takes whatever it holds is the same in both trials.
-            more = (taken - before[1]) / (count - before[0])
+        if 2 * taken < self.too_long:
+            # What disturbs a trial makes it longer, never shorter.
+            taken = min(taken, seconds(count))
+        # What a batch takes whatever it holds is the same in both trials.
+        more = (taken - before[1]) / (count - before[0])
         return min(max(more, LEAST * taken / count), taken / count)
 
     @property

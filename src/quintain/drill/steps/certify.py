@@ -315,7 +315,7 @@ def _by_smoothing(
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of bounds of up to three models, and of the noise samples.
+    """Return the time of interval bounds of up to three models, and of the noise samples.
 
     An example that the smoothed model misclassifies gets no certificate and is not attacked.
     """
@@ -326,7 +326,6 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     certified = 1.0 if "harden" in context.planned else trials.correct_under_noise
     return lambda workload: (
         workload.test_examples * by_intervals
-        + (by_intervals > 0) * workload.bound_seconds
         + min(workload.smoothed_examples, workload.test_examples)
         * (
             certified * (min(CERTIFICATE_SAMPLES, workload.noise_samples) + attack_steps(workload) * step)
@@ -347,7 +346,7 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
         *(
             ()
             if needs_intervals(context)
-            else (Amount("bound_seconds", "seconds of linear bounds", 5, enough=enough),)
+            else (Amount("bound_seconds", "seconds of linear bounds", 5, enough=enough, is_seconds=True),)
         ),
     )
 
@@ -362,4 +361,5 @@ STEP = Step(
     weight=5.0,
     worth=6,
     takes_at_most=True,
+    has_workers=True,
 )

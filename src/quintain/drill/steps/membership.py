@@ -91,4 +91,4 @@ def _candidates(context: DrillContext, workload: Workload) -> int:
     return min(workload.membership_candidates, context.subject.train_size)
 
 
-STEP = Step("membership", run, estimate, obstacle, amounts=amounts, weight=0.5)
+STEP = Step("membership", run, estimate, obstacle, amounts=amounts, weight=0.5, has_workers=True)
