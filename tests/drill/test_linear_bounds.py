@@ -8,7 +8,7 @@ from torch import nn
 from quintain.attacks import PGD
 from quintain.certify import IntervalBounds
 from quintain.core.progress import no_progress
-from quintain.drill.steps import certify
+from quintain.drill.linear_bounds import certify_by_linear_bounds
 from quintain.evaluate.brackets import known_examples
 from quintain.evaluate.certify import certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
@@ -42,7 +42,7 @@ def linear_bounds(sides, folder, seconds, processes=1):
         processes=processes,
     )
     missing = []
-    found, notes = certify._by_linear_bounds(
+    found, notes = certify_by_linear_bounds(
         context, {"plain": subject}, {"plain": proof}, {"plain": attacked}, missing
     )
     assert missing == []

@@ -1,41 +1,26 @@
 """Certify the models, and put both bounds together."""
 
 import math
-import time
-from collections.abc import Mapping, Sequence
 from functools import partial
 
-import numpy as np
-
-from quintain.certify import CROWN, BranchAndBound, IntervalBounds, RandomizedSmoothing
-from quintain.certify.outcome import Certifier
+from quintain.certify import IntervalBounds, RandomizedSmoothing
 from quintain.drill.budget import Amount
 from quintain.drill.context import SMOOTHED_MODEL, DrillContext
+from quintain.drill.linear_bounds import certify_by_linear_bounds
 from quintain.drill.obstacles import needs_intervals
 from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Step, do_part
 from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
-from quintain.evaluate.brackets import known_examples, robustness_claims
-from quintain.evaluate.certify import Certification, best_certification, certify_examples
-from quintain.evaluate.certify_workers import CertifyWorkers
+from quintain.evaluate.brackets import robustness_claims
+from quintain.evaluate.certify import Certification, certify_examples
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
-from quintain.evaluate.open_examples import certify_open, save_counterexamples, too_long
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
 from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim, NotDone
-from quintain.results.robustness_records import AttackedModel, CertifiedModel, CertifyResult, TrainResult
-from quintain.threats.threat import Threat
-
-SEARCH_SECONDS = (2.0, 8.0)
-"""Seconds of branch and bound for an example, first few for those that are near a proof, then more for all of
-them: most that it decides take less than half a second.
-"""
-
-NEAR = 0.25
-"""Of the way from the model's margin to its bound: where no more lies below 0 a search comes early."""
+from quintain.results.robustness_records import CertifiedModel, CertifyResult, TrainResult
 
 ENOUGH_OF_BOUNDS = 0.75
 """Of the seconds of linear bounds: for more of them no other work is cut."""
@@ -94,7 +79,7 @@ def run(context: DrillContext) -> StepOutput:
         by_intervals = _by_intervals(context, subject, missing)
         if by_intervals is not None:
             proofs[name] = by_intervals
-    proofs, notes = _by_linear_bounds(context, subjects, proofs, attacked, missing)
+    proofs, notes = certify_by_linear_bounds(context, subjects, proofs, attacked, missing)
     for name, subject in subjects.items():
         certification = proofs.get(name)
         if certification is None and name not in attacked:
@@ -194,102 +179,6 @@ def _by_intervals(
         missing,
         remedy="use layers that interval bounds handle",
     )
-
-
-def _by_linear_bounds(
-    context: DrillContext,
-    subjects: Mapping[str, EvaluatedModel],
-    proofs: Mapping[str, Certification],
-    attacked: Mapping[str, AttackedModel],
-    missing: list[NotDone],
-) -> tuple[dict[str, Certification], tuple[str, ...]]:
-    """Certify what is neither certified by intervals nor broken: by CROWN, then by branch and bound.
-
-    Args:
-        context: Of the drill; its workload says how many seconds.
-        subjects: The models, by name.
-        proofs: What intervals certify; models without any are left out.
-        attacked: What attacks broke.
-        missing: What keeps a model from having any is added to it.
-
-    Returns:
-        All certificates of each model, and notes on what there was no time for.
-    """
-    found, left, way_left = dict(proofs), dict[str, int](), dict[str, Sequence[float]]()
-    ends = time.monotonic() + context.workload.bound_seconds
-    small = [threat for threat in context.threats if threat.eps <= context.threat.eps]
-    large = [threat for threat in context.threats if threat.eps > context.threat.eps]
-    first, more = (BranchAndBound(seconds=seconds) for seconds in SEARCH_SECONDS)
-    # the brackets up to the size of the threat come first, but for what is far from a proof
-    stages: tuple[tuple[Certifier, Sequence[Threat]], ...] = (
-        (CROWN(), small),
-        (first, small),
-        (CROWN(), large),
-        (more, small),
-    )
-    tried = _within_reach(context, subjects, proofs, missing) if context.workload.bound_seconds else []
-    with CertifyWorkers([subjects[name] for name in tried], context.processes) as workers:
-        for certifier, threats in stages:
-            for number, name in enumerate(tried if threats else ()):
-                # the time that is left is shared among the models whose turn is still to come
-                seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
-                title = getattr(certifier, "title", "")
-                ways = () if isinstance(certifier, CROWN) else way_left.get(name, ())
-                one = do_part(
-                    f"certificates by {title} of the {subjects[name].file.title}",
-                    partial(
-                        certify_open,
-                        subjects[name],
-                        context.test,
-                        threats,
-                        certifier,
-                        known_examples(found[name], attacked.get(name)),
-                        method=title,
-                        rows=np.flatnonzero(np.array(ways) < NEAR) if certifier is first else None,
-                        way_left=ways,
-                        seconds=seconds,
-                        workers=workers,
-                        progress=context.progress,
-                    ),
-                    missing,
-                    remedy="use layers that linear bounds handle",
-                )
-                if one is None:
-                    continue
-                certification, unasked = one
-                if isinstance(certifier, CROWN):
-                    left[name] = max(unasked, left.get(name, 0))
-                    way_left.setdefault(name, certification.way_left)
-                if certification.seconds and (certification.assumptions or certification.counterexamples):
-                    both = best_certification([found[name], certification])
-                    assert both is not None
-                    found[name] = both
-                save_counterexamples(context.folder, name, found[name])
-    notes = tuple(
-        f"In {context.workload.bound_seconds} s linear bounds did not reach {count} examples of the "
-        f"{subjects[name].file.title}: they are open unless something else decided them."
-        for name, count in left.items()
-        if count
-    )
-    return found, notes
-
-
-def _within_reach(
-    context: DrillContext,
-    subjects: Mapping[str, EvaluatedModel],
-    proofs: Mapping[str, Certification],
-    missing: list[NotDone],
-) -> list[str]:
-    """Return the models of which linear bounds can be had in the time; others are added to ``missing``."""
-    found = []
-    for name in proofs:
-        why = too_long(subjects[name], context.test, context.threats[-1], context.workload.bound_seconds)
-        if why:
-            what = f"certificates by linear bounds of the {subjects[name].file.title}"
-            missing.append(NotDone(what, why, "take a smaller net, or give more --minutes"))
-        else:
-            found.append(name)
-    return found
 
 
 def _by_smoothing(
