@@ -24,8 +24,10 @@ MARGIN = 0.95
 RETRIED = 0.2
 """Where more than this fraction of the time is left in the end, steps that wait are tried anew."""
 
-DOUBTED = 2.0
-"""Where all of the work would take so many times the time, the first trials are made twice."""
+DOUBTED, SHORT_TRIALS = 2.0, 0.1
+"""Where all of the work would take so many times the time, the first trials are made twice, if they took less
+than the second part of it.
+"""
 
 SHARED_KEY = "shared"
 
@@ -216,8 +218,8 @@ class Planner:
             return
         possible = frozenset(one.name for one in self.steps if one.name not in self.obstacles)
         trials = self._estimates.trials(possible)
-        first = SHARED_KEY not in self._fixed
-        if (first and needed > DOUBTED * left) or self._estimates.is_quieter(trials):
+        first, is_short = SHARED_KEY not in self._fixed, self.trial_seconds < SHORT_TRIALS * left
+        if (first and is_short and needed > DOUBTED * left) or self._estimates.is_quieter(trials):
             unfinished = [one for one in self.steps if not self.context.run.is_finished(one.name)]
             self._try(unfinished, trials, keep_shorter=True)
             self._estimates.pace.forget_estimates()
