@@ -4,26 +4,35 @@
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.harness import Comparison
-from quintain.core.tables import LEAKS_PAGE
-from quintain.data import load_data
-from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.core.tables import LEAKS_PAGE, replace_table
+from quintain.data import Dataset, load_data
+from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget, TargetTraining
+from quintain.evaluate.leaks.membership import run_trial
+from quintain.evaluate.leaks.membership_trial import own_target
 from quintain.evaluate.leaks.pictures import measure
-from quintain.evaluate.leaks.trainers import NetBuilder
+from quintain.evaluate.leaks.trainers import NetBuilder, PrivateTrainer, RecipeTrainer
 from quintain.evaluate.leaks.update_settings import SETTINGS
-from quintain.evaluate.privacy_target import PrivacyTarget
-from quintain.evaluate.steps.membership import run_membership
+from quintain.evaluate.model import clean_counts
+from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
+from quintain.leakage.membership.lira import LiRA
 from quintain.leakage.updates.gradient_inversion import GradientInversion
 from quintain.leakage.updates.imprint import ImprintLayer
 from quintain.models import Classifier, xray_cnn
 from quintain.report.leak_table import gain_text, interval_text, is_shown_to_leak, value_text
 from quintain.results.leak_records import LeakMeasurement
-from quintain.results.privacy_records import LeakResult
 from quintain.training import Recipe
 
-CANDIDATES, SHADOWS = 1_000, 8
+CANDIDATES, CANARIES, SHADOWS = 2_000, 400, 8
+PRIVATE = PrivacyTarget(epsilon=3.0, batch_size=128, steps=120, learning_rate=0.5)
+"""Half of the candidates are trained on. Of half as many, or at twice this learning rate, some private nets
+learn nothing: they would have nothing to give away.
+"""
+
 STEPS = 300
 """Of each reconstruction by gradients."""
 
@@ -40,32 +49,57 @@ HEAD = (
 
 
 def run() -> Iterator[Comparison]:
-    """One line for each measurement."""
-    for one in measurements():
-        yield Comparison(
-            f"{one.attack}, {one.model}, {one.candidates}, {one.measure}",
-            f"{value_text(one, one.value)} ({interval_text(one)}), {value_text(one, one.baseline)} "
-            f"{one.baseline_name}, gain {gain_text(one)}",
-        )
+    """One line for each measurement, and one for each note."""
+    for found in findings():
+        for one in found.measurements:
+            yield Comparison(
+                f"{one.attack}, {one.model}, {one.candidates}, {one.measure}",
+                f"{value_text(one, one.value)} ({interval_text(one)}), {value_text(one, one.baseline)} "
+                f"{one.baseline_name}, gain {gain_text(one)}",
+            )
+        for note in found.notes:
+            yield Comparison("note", note)
 
 
-def measurements() -> Iterator[LeakMeasurement]:
-    """Yield what was measured of small trainings, and of updates of an untrained net."""
-    train = load_data("xrays").train
-    found = run_membership(
-        train,
-        build=NetBuilder("xray-cnn", {"num_classes": 2, "channels": 1, "size": 28}),
-        recipe=Recipe(epochs=100, batch_size=32),
-        private=PrivacyTarget(epsilon=3.0, batch_size=50, steps=60),
-        candidates=CANDIDATES,
-        shadows=SHADOWS,
-    ).result
-    assert isinstance(found, LeakResult)
-    yield from found.measurements
+def findings() -> Iterator[LeakFindings]:
+    """Yield what was found of small trainings, and of updates of an untrained net."""
+    data = load_data("xrays")
+    train = data.split("train")
+    for training in trainings(CANDIDATES // 2):
+        yield membership(training, train.sample(CANDIDATES, seed=0), data.split("val"))
     net = Classifier(xray_cnn().eval(), num_classes=2)
     job = LeakJob(LeakTarget(net, "net"), (), train.subset(range(500)), train.subset(range(1000, 2024)))
     for attack, settings in ((GradientInversion(steps=STEPS), SINGLE), (ImprintLayer(), SUMS)):
-        yield from measure(_with(job, attack), settings).measurements
+        yield measure(_with(job, attack), settings)
+
+
+def trainings(records: int) -> tuple[TargetTraining, TargetTraining]:
+    """Return the plain and the private training of this many records."""
+    build = NetBuilder("xray-cnn", {"num_classes": 2, "channels": 1, "size": 28})
+    allowed = PrivacyGuarantee.of_plan(plan_record(PRIVATE.plan(records), records))
+    return (
+        TargetTraining("plain", build, RecipeTrainer(Recipe(epochs=100, batch_size=32))),
+        TargetTraining(
+            f"private, epsilon {PRIVATE.epsilon:g}",
+            build,
+            PrivateTrainer(PRIVATE),
+            epsilon=allowed.epsilon,
+            delta=allowed.delta,
+            max_tpr=allowed.max_tpr,
+        ),
+    )
+
+
+def membership(training: TargetTraining, pool: Dataset, held_out: Dataset) -> LeakFindings:
+    """Train on half of the candidates and attack; the title says how often the net is right on others.
+
+    A net that has learned nothing gives nothing away, so that its rows would say nothing of privacy.
+    """
+    trial = own_target(training, pool, None, canaries=CANARIES)
+    accuracy = clean_counts(trial.target.model, held_out).accuracy
+    title = f"{training.title}, right on {100 * accuracy:.0f} % of other X-rays"
+    trial = replace(trial, target=replace(trial.target, title=title))
+    return run_trial(trial, [LiRA()], shadows=SHADOWS, workers=1)
 
 
 def _with(job: LeakJob, attack: GradientInversion | ImprintLayer) -> LeakJob:
@@ -85,11 +119,14 @@ def table(found: Sequence[LeakMeasurement]) -> str:
 
 
 def write(page: Path = LEAKS_PAGE) -> None:
-    """Put the table between the markers of the page."""
-    rows = table([one for one in measurements() if one.measure not in LEFT_OUT])
-    start, end = "<!-- figures -->\n", "<!-- end: figures -->\n"
-    before, _, rest = page.read_text(encoding="utf-8").partition(start)
-    page.write_text(before + start + rows + end + rest.partition(end)[2], encoding="utf-8")
+    """Put the table between the markers of the page, and print the notes."""
+    found = list(findings())
+    rows = table([one for each in found for one in each.measurements if one.measure not in LEFT_OUT])
+    page.write_text(
+        replace_table(page.read_text(encoding="utf-8"), "figures", "figures", rows), encoding="utf-8"
+    )
+    for note in dict.fromkeys(note for each in found for note in each.notes):
+        print(note)
 
 
 if __name__ == "__main__":

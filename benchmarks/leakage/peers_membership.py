@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import quintain as q
 from benchmarks.harness import Comparison
-from benchmarks.leakage.membership import CANARIES, SHADOWS, trainings
+from benchmarks.leakage.membership import CANARIES, FOLDER, SHADOWS, trainings
 from quintain.core.registry import declared_entries
 from quintain.evaluate.leaks.membership_trial import MembershipTrial, own_target
 from quintain.leakage.attack import Candidates
@@ -34,9 +34,6 @@ Scores = NDArray[np.float64]
 SEEDS = (0,)
 NETS_OF_ART = 4
 """Shadow models whose answers ART's net is trained on; its other models take those of all."""
-
-_FOLDER = "QUINTAIN_BENCHMARK_NETS"
-"""Environment variable with the folder of nets that ``leakage.membership`` has left, so as not to train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ def run(peers: Set[str], seeds: Sequence[int] = SEEDS) -> Iterator[Comparison]:
     found: dict[str, list[tuple[str, float]]] = {}
     for seed in seeds:
         with TemporaryDirectory() as scratch:
-            scene = set_scene(seed, Path(os.environ.get(_FOLDER, scratch)))
+            scene = set_scene(seed, Path(os.environ.get(FOLDER, scratch)))
         for name, attack in attacks(scene, peers, seed).items():
             clock = time.process_time()
             scores = attack()

@@ -32,8 +32,8 @@ def render_attacks_page(
     """
     # import paths are quintain.attacks.FOLDER.MODULE:CLASS
     for folder, members in groupby(attacks, key=lambda pair: pair[0].import_path.split(".")[2]):
-        page = _replace_table(page, f"attacks: {folder}", folder, "".join(_table(list(members))))
-    return _replace_table(page, "threats", "threats", "".join(_threat_table(threats)))
+        page = replace_table(page, f"attacks: {folder}", folder, "".join(_table(list(members))))
+    return replace_table(page, "threats", "threats", "".join(_threat_table(threats)))
 
 
 def render_strategies_page(page: str, strategies: list[tuple[Entry, type]]) -> str:
@@ -48,7 +48,7 @@ def render_strategies_page(page: str, strategies: list[tuple[Entry, type]]) -> s
         for entry, strategy in strategies
     )
     head = "| strategy | in Python | what it does | source |\n|---|---|---|---|\n"
-    return _replace_table(page, "strategies", "strategies", head + "".join(rows))
+    return replace_table(page, "strategies", "strategies", head + "".join(rows))
 
 
 def render_defenses_page(page: str, defenses: list[tuple[Entry, type]]) -> str:
@@ -67,7 +67,7 @@ def render_defenses_page(page: str, defenses: list[tuple[Entry, type]]) -> str:
         "| defense | in Python | what it does | threats | certifier | setting of `--front` | source |\n"
         f"|{'---|' * 7}\n"
     )
-    return _replace_table(page, "defenses", "defenses", head + "".join(rows))
+    return replace_table(page, "defenses", "defenses", head + "".join(rows))
 
 
 def render_leaks_page(page: str, attacks: list[tuple[Entry, type]]) -> str:
@@ -87,7 +87,7 @@ def render_leaks_page(page: str, attacks: list[tuple[Entry, type]]) -> str:
         for entry, attack in sorted(attacks, key=order)
     )
     head = f"| attack | goal | sees | knows beside | what it guesses | source |\n|{'---|' * 6}\n"
-    return _replace_table(page, "leaks", "leaks", head + "".join(rows))
+    return replace_table(page, "leaks", "leaks", head + "".join(rows))
 
 
 def _front(defense: type) -> str:
@@ -109,7 +109,7 @@ def _defaults(settings: type) -> str:
     return f"({', '.join(parameters)})"
 
 
-def _replace_table(page: str, start_mark: str, name: str, table: str) -> str:
+def replace_table(page: str, start_mark: str, name: str, table: str) -> str:
     """Return a page whose text between the start mark and ``end: name`` is replaced by a table."""
     start, end = f"<!-- {start_mark} -->\n", f"<!-- end: {name} -->\n"
     before, _, rest = page.partition(start)

@@ -53,7 +53,7 @@ def gain_text(one: LeakMeasurement) -> str:
     """Return what access gave beyond the baseline."""
     if value_text(one, one.value).endswith("%"):
         return fmt.points(one.gain)
-    sign = "+" if one.gain >= 0 else "−"
+    sign = "+" if one.gain >= 0 else "-"
     return f"{sign}{value_text(one, abs(one.gain))}"
 
 
