@@ -188,7 +188,7 @@ def test_where_no_site_may_be_missing_no_group_opens_a_sum_without_one():
     opened = []
 
     class Seen(GroupedSum):
-        def check_view(self, view, truth, earlier_views):
+        def check_view(self, view, truth, known_secrets):
             unmasked = {one.site for one in view.received if message_type_of(one.data) is MessageType.UNMASK}
             opened.append(unmasked)
 

@@ -268,6 +268,43 @@ def test_a_seed_that_a_round_of_all_sites_revealed_stops_the_training_that_users
     )
 
 
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh seeds", "seeds of the round before"])
+def test_seeds_with_one_public_key_are_told_apart(reused, monkeypatch):
+    """X25519 clears the three lowest bits of a private key; each of these secrets is another seed."""
+    drawn = []
+
+    def alike(entropy, size):
+        round_index, site = divmod(len(drawn), 5)
+        drawn.append(bytes([8 + site]) + bytes([round_index * (not reused)]) * (size - 1))
+        return drawn[-1]
+
+    monkeypatch.setattr(client_shares, "random_bytes", alike)
+    check_two_rounds({1: {"hospital-2": "late"}}, reused=reused, dropped=[(), ("hospital-2",)])
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh seeds", "seeds of another group"])
+def test_a_seed_that_another_group_reveals_in_the_same_round_stops_the_training_that_users_run(
+    reused, monkeypatch
+):
+    fresh, seeds = client_shares.random_bytes, []
+
+    def kept(*given):
+        again = reused and len(seeds) % 12 >= 4
+        seeds.append(seeds[-4] if again else bytes(fresh(*given)))
+        return seeds[-1]
+
+    monkeypatch.setattr(client_shares, "random_bytes", kept)
+    check_two_rounds(
+        {1: {"hospital-2": "late"}},
+        reused=reused,
+        dropped=[(), ("hospital-2",)],
+        num_sites=12,
+        aggregation=GroupedSum(group_size=4),
+        threshold=9,
+        min_survivors=9,
+    )
+
+
 def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch):
     def wide():
         with torch.random.fork_rng(devices=[]):
@@ -324,6 +361,26 @@ def test_a_malformed_message_of_one_site_leaves_the_sum_of_the_others(kind, monk
     assert only.simulated.exact
     assert set(only.refused) == {"hospital-1"}
     assert only.dropped == (() if kind is MessageType.UNMASK else ("hospital-1",))
+
+
+def test_a_vector_in_the_place_of_a_sites_keys_leaves_the_sum_of_the_others(monkeypatch):
+    """It is signed and of the agreed length, and no mask of it can be derived."""
+    true, rounds = RoundContext.reply, []
+
+    def reply(self, message_type, body, transcript_hash, *, root=None):
+        if message_type is MessageType.KEYS and self.index == 0:
+            message_type, root = MessageType.MASKED, None
+            body = np.random.default_rng(0).bytes(4 * self.policy.encoding.num_words)
+        return true(self, message_type, body, transcript_hash, root=root)
+
+    monkeypatch.setattr(RoundContext, "reply", reply)
+    simulate(
+        partition(blobs(), 5, min_examples=10, min_per_class=1).sites,
+        linear(),
+        FederatedConfig(1, Recipe(epochs=1)),
+        on_round=lambda facts, _: rounds.append(facts),
+    )
+    assert [(one.simulated.exact, one.dropped) for one in rounds] == [(True, ("hospital-1",))]
 
 
 def with_message(view, kind, change, *, first):

@@ -1,16 +1,19 @@
 """A simulated training that is killed goes on with the same rounds, and ends as one that was not."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import ProtocolError, RunFolderError
+from quintain.core.errors import MechanismError, ProtocolError, RunFolderError
 from quintain.dp import PrivacyUnits
 from quintain.federated import ClientNoise, FederatedConfig, PlainMean, SitePrivacy, simulate
 from quintain.federated import client as client_program
+from quintain.federated.byzantine import UPDATE_ATTACKS
 from quintain.federated.partitioning import partition
+from quintain.federated.secagg import client_shares
 from tests.federated.settings import SHORT, Killed, blobs, linear, weights
 
 SITES = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
@@ -78,6 +81,25 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(
     assert [list(one.simulated.exposed) for one in run.rounds[1:3]] == [["hospital-2"], []]
 
 
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh seeds", "seeds of the round before"])
+def test_secrets_that_were_revealed_before_the_kill_are_tried_after_it(reused, monkeypatch, tmp_path):
+    """The seeds of all sites are opened in the first round; one is late in the second."""
+    settings = {"config": replace(CONFIG, rounds=2), "dropouts": {1: {"hospital-2": "late"}}}
+    fresh, seeds = client_shares.random_bytes, []
+
+    def kept(*given):
+        place = len(seeds) - 5
+        seeds.append(seeds[place] if reused and place >= 0 else bytes(fresh(*given)))
+        return seeds[-1]
+
+    monkeypatch.setattr(client_shares, "random_bytes", kept)
+    killed_at(6, monkeypatch, tmp_path, **settings)
+    assert len(seeds) == 5
+    alarm = pytest.raises(MechanismError, match="vector of 'hospital-2'") if reused else nullcontext()
+    with alarm:
+        trained(linear(), folder=tmp_path, **settings)
+
+
 def test_updates_over_a_model_that_has_not_moved_are_kept_over_a_restart(monkeypatch, tmp_path):
     """The first round is abandoned: the second sends the updates that were trained for the first."""
     config = replace(CONFIG, min_survivors=5)
@@ -109,6 +131,7 @@ def test_a_folder_of_another_training_is_refused(tmp_path):
         "data": {"sites": dict(zip(SITES, reversed(SITES.values()), strict=True))},
         "recipe": {"config": replace(CONFIG, local_recipe=replace(SHORT, epochs=2))},
         "aggregation": {"aggregation": PlainMean()},
+        "malicious sites": {"byzantine": {"hospital-1": UPDATE_ATTACKS["sign flip"]}},
     }
     for settings in others.values():
         with pytest.raises(RunFolderError, match="a training under other terms"):
@@ -123,6 +146,7 @@ OTHERS = {
     "noise": {"config": replace(CONFIG, client_noise=ClientNoise(0.5, 2.0, max_dropped=1))},
     "private training": {"config": replace(CONFIG, site_privacy=SitePrivacy(2.0, steps=2))},
     "aggregation": {"aggregation": PlainMean()},
+    "malicious sites": {"byzantine": {"hospital-1": UPDATE_ATTACKS["sign flip"]}},
     "units": {"units": {name: PrivacyUnits(np.arange(len(one)) // 2) for name, one in SITES.items()}},
 }
 
@@ -168,3 +192,16 @@ def test_with_the_plain_sum_a_round_below_the_minimum_is_abandoned():
     config = FederatedConfig(1, SHORT, min_survivors=5)
     with pytest.raises(ProtocolError, match="4 of 5 sites sent a vector; 5 are needed"):
         trained(linear(), config=config, aggregation=PlainMean(), dropouts={0: {"hospital-2": "keys"}})
+
+
+def test_a_training_with_a_malicious_site_goes_on_with_that_very_site_alone(tmp_path):
+    malicious = {"hospital-1": UPDATE_ATTACKS["sign flip"]}
+    trained(linear(), folder=tmp_path, byzantine=malicious)
+    trained(linear(), folder=tmp_path, byzantine=malicious)
+    for other in (
+        {},
+        {"hospital-1": UPDATE_ATTACKS["scaled update"]},
+        {"hospital-2": UPDATE_ATTACKS["sign flip"]},
+    ):
+        with pytest.raises(RunFolderError, match="a training under other terms"):
+            trained(linear(), folder=tmp_path, byzantine=other)

@@ -8,7 +8,7 @@ vector would subtract.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -185,14 +185,14 @@ class Aggregation(ABC):
         return f"{self.summary}, {num_sites} clients"
 
     def check_view(  # noqa: B027
-        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+        self, view: ServerView, truth: Mapping[str, EncodedVector], known_secrets: Collection[bytes]
     ) -> None:
         """Attack what the server saw of a round, in a simulation, which knows the truth.
 
         Args:
             view: The round.
             truth: Every site's own words, by name.
-            earlier_views: Those of the sums of rounds before, as ``views`` gives them.
+            known_secrets: What the rounds before revealed (``ServerView.all_revealed_secrets``).
 
         Raises:
             MechanismError: If a vector that should be hidden is not. Where nothing is promised nothing is

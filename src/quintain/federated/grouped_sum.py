@@ -27,6 +27,7 @@ from quintain.federated.secagg.message_bodies import SiteSet
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.transport import Exchange
+from quintain.federated.unmasking_attack import secrets_of
 from quintain.federated.view import ServerView
 
 
@@ -189,11 +190,13 @@ class GroupedSum(SecureSum):
         return tuple(_view_of(view, members) for members in groups)
 
     def check_view(
-        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+        self, view: ServerView, truth: Mapping[str, EncodedVector], known_secrets: Collection[bytes]
     ) -> None:
-        """Attack the masks of each group."""
-        for one in self.views(view):
-            require_hidden(one, truth, earlier_views=earlier_views)
+        """Attack the masks of each group, also with what the others revealed."""
+        views = self.views(view)
+        known = secrets_of(views) | set(known_secrets)
+        for one in views:
+            require_hidden(one, truth, known_secrets=known)
 
 
 class _Member:

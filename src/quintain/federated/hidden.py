@@ -1,7 +1,7 @@
 """A test of the masks: what the server's attack leaves of a vector must look like noise in every bit."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from quintain.core.statistics import binomial_tail
 from quintain.federated.secagg import masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.setting_types import check_types
-from quintain.federated.unmasking_attack import MaskAttacker
+from quintain.federated.unmasking_attack import MaskAttacker, secrets_of
 from quintain.federated.view import ServerView
 
 FALSE_ALARM = 1e-9
@@ -29,7 +29,11 @@ _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbors, and repeated words
 
 
 def require_hidden(
-    view: ServerView, truth: Mapping[str, EncodedVector], *, earlier_views: Sequence[ServerView] = ()
+    view: ServerView,
+    truth: Mapping[str, EncodedVector],
+    *,
+    earlier_views: Sequence[ServerView] = (),
+    known_secrets: Collection[bytes] = (),
 ) -> None:
     r"""Attack every masked vector that the server saw, and refuse the view if one is not hidden.
 
@@ -43,7 +47,8 @@ def require_hidden(
     Args:
         view: The round.
         truth: Site to its own encoded vector, for the judge; the attack does not see it.
-        earlier_views: Rounds before it, with or without their vectors.
+        earlier_views: Rounds before it, with or without their vectors, whose revealed secrets are tried, too.
+        known_secrets: Others that were revealed, such as by other groups of the same round.
 
     Raises:
         MechanismError: If a sign is rarer than chance allows.
@@ -70,7 +75,7 @@ def require_hidden(
             f"truth lacks {', '.join(sorted(missing))}; expected the own words of every site that sent a "
             "masked vector"
         )
-    attacker = MaskAttacker(view, earlier_views)
+    attacker = MaskAttacker(view, secrets_of(earlier_views) | set(known_secrets))
     sets = {site: attacker.sets_of_masks(site) for site, _ in suspects}
     guesses = sum(len(whole) + len(partial) for whole, partial in (sets[site] for site, _ in suspects))
     for site, vector in suspects:

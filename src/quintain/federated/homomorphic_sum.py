@@ -11,7 +11,7 @@ open        max_corrupt + 1 of those who signed check t signatures, decrypt the 
 The sites share one key, which the server lacks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -158,7 +158,7 @@ class HomomorphicSum(Aggregation):
         self,
         view: ServerView,
         truth: Mapping[str, EncodedVector],
-        earlier_views: Sequence[ServerView],  # noqa: ARG002
+        known_secrets: Collection[bytes],  # noqa: ARG002
     ) -> None:
         """Look for a site's words, its integers or its numbers in the clear in what it sent.
 

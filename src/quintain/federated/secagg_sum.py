@@ -1,6 +1,6 @@
 """The secure sum: the aggregation by which the server learns the sum of the updates and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
@@ -86,12 +86,12 @@ class SecureSum(Aggregation):
         return f"Bonawitz et al. 2017, {num_sites} clients, threshold {threshold}"
 
     def check_view(
-        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+        self, view: ServerView, truth: Mapping[str, EncodedVector], known_secrets: Collection[bytes]
     ) -> None:
         """Attack the masks with all that the server saw (``require_hidden``)."""
         from quintain.federated.hidden import require_hidden
 
-        require_hidden(view, truth, earlier_views=earlier_views)
+        require_hidden(view, truth, known_secrets=known_secrets)
 
 
 class _Site:

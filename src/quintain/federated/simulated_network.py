@@ -14,6 +14,7 @@ from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.sum_result import SecureSumResult, result_of
 from quintain.federated.transport import DropoutStage, Exchange
+from quintain.federated.unmasking_attack import secrets_of
 from quintain.federated.view import ServerView
 from quintain.federated.wrapped_aggregation import WrappedAggregation
 
@@ -142,12 +143,13 @@ class WatchedAggregation(WrappedAggregation):
     Attributes:
         network: That of the round; to be set before each.
         seconds: What the last sum took, without the attack.
+        known_secrets: What the rounds so far revealed, which the attack on a later one tries.
     """
 
     def __init__(self, inner: Aggregation) -> None:
         super().__init__(inner)
         self._found: RoundSum | None = None
-        self._earlier_views: list[ServerView] = []
+        self.known_secrets: frozenset[bytes] = frozenset()
         self.network: SimulatedNetwork | None = None
         self.seconds = 0.0
 
@@ -184,6 +186,6 @@ class WatchedAggregation(WrappedAggregation):
     def _attack(self, network: SimulatedNetwork) -> None:
         view = network.view
         encoded = {name: update.encoded for name, update in network.updates.items()}
-        self.check_view(view, encoded, self._earlier_views)
+        self.check_view(view, encoded, self.known_secrets)
         # the seeds of survivors and the keys of others were revealed: a later round may use none of them
-        self._earlier_views += [one.without_vectors() for one in self.views(view)]
+        self.known_secrets |= secrets_of(self.views(view))

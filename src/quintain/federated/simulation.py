@@ -43,6 +43,7 @@ from quintain.federated.site_privacy import check_units
 from quintain.federated.strategies.personal import put_average
 from quintain.federated.sum_result import SecureSumResult
 from quintain.federated.transport import DropoutStage
+from quintain.models.fingerprint import function_fingerprint
 from quintain.training import Objective
 
 SECURE_SUM = SecureSum()
@@ -97,7 +98,8 @@ def simulate(
         aggregation: What sums the updates.
         folder: Where the state is kept before the first round and after each, and each site's update; a
             training that was killed goes on there, and ends with the same model. ``on_round`` is not called
-            again for rounds that were finished.
+            again for rounds that were finished, whose revealed secrets the attack on later ones still tries;
+            those of a round in which it was killed are lost.
         dropouts: Round to the sites that fall silent in it, and the stage from which each does.
         engine: What carries the messages between server and sites.
         progress: Shows a bar of sites trained, with the round, its stage and who is late.
@@ -166,8 +168,9 @@ def simulate(
     watched = WatchedAggregation(aggregation)
     server = Server(plan, net, watched)
     file = folder and folder / STATE_FILE
-    fingerprint = _fingerprint(plan, aggregation, sites, first, seed, by_round, known_units) if folder else ""
-    rounds, last = start_simulation(file, server, clients, fingerprint)
+    others = (by_round, known_units, malicious)
+    fingerprint = _fingerprint(plan, aggregation, sites, first, seed, *others) if folder else ""
+    rounds, last, watched.known_secrets = start_simulation(file, server, clients, fingerprint)
     # a round in which the process ended had a counter that the clients remember
     counter = max(server.state.next_counter, *(one.last_counter + 1 for one in clients))
     server.state = replace(server.state, next_counter=counter)
@@ -202,7 +205,8 @@ def simulate(
                 if on_round is not None:
                     on_round(rounds[-1], opened)
                 if file is not None:
-                    save_simulation(file, server.net, server.state, rounds, last, fingerprint)
+                    known = watched.known_secrets
+                    save_simulation(file, server.net, server.state, rounds, last, known, fingerprint)
 
     engine([one.handle for one in clients], run_rounds)
     net.eval()
@@ -226,12 +230,16 @@ def _fingerprint(
     seed: int,
     dropouts: Mapping[int, Mapping[int, DropoutStage]],
     units: Mapping[str, PrivacyUnits],
+    byzantine: Mapping[str, UpdateChange],
 ) -> str:
     """A hash of all that decides a simulation: another one is refused in its folder."""
     said = (plan.fingerprint, aggregation.name, seed, sorted((k, *v.items()) for k, v in dropouts.items()))
     data = (one.hash.encode() for one in sites.values())
     whom = (units_digest(units.get(name)) for name in sites)
-    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom).hex()
+    changed = repr(
+        sorted((name, function_fingerprint(change)) for name, change in byzantine.items())
+    ).encode()
+    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom, changed).hex()
 
 
 def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:

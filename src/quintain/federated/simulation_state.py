@@ -1,11 +1,12 @@
 """The state of a simulated training between rounds, as one file: server and simulation never disagree.
 
 Identities and journals are not in it: a simulation that goes on makes new ones. The sum and the updates of
-the last round are, which a deployment would never put in one place; the data of all sites is there, too.
+the last round are, which a deployment would never put in one place; the data of all sites is there, too. So
+are the secrets that the rounds which are over revealed to the server: the attack on a later round tries them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from quintain.federated.differencing import OpenedSum
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.reports import RoundReport, Simulated
 from quintain.federated.secagg.encoding import WORD_DTYPE
+from quintain.federated.secagg.primitives import KEY_BYTES
 from quintain.federated.server import Server
 from quintain.federated.server_state import ServerState, open_state, state_parts
 from quintain.models.sealed_tensors import seal_checkpoint
 
-TOTAL, UPDATE = "last.total", "last.update."
+TOTAL, UPDATE, SECRETS = "last.total", "last.update.", "revealed"
 
 
 def save_simulation(
@@ -34,6 +36,7 @@ def save_simulation(
     state: ServerState,
     rounds: list[RoundReport],
     last: OpenedSum | None,
+    known_secrets: Collection[bytes],
     fingerprint: str,
 ) -> None:
     """Write everything that the next round depends on, whole or not at all.
@@ -50,13 +53,16 @@ def save_simulation(
             f"{UPDATE}{place}": torch.from_numpy(words.view(np.int32))
             for place, words in enumerate(last.encoded.values())
         }
+    if known_secrets:
+        together = bytearray(b"".join(sorted(known_secrets)))
+        tensors[SECRETS] = torch.frombuffer(together, dtype=torch.uint8).view(-1, KEY_BYTES)
     write_atomically(path, seal_checkpoint(tensors, metadata), mode=0o600)
 
 
 def start_simulation(
     path: Path | None, server: Server, clients: Sequence[Client], fingerprint: str
-) -> tuple[list[RoundReport], OpenedSum | None]:
-    """Put a saved state into a server, or save its first one; return the reports and the last sum.
+) -> tuple[list[RoundReport], OpenedSum | None, frozenset[bytes]]:
+    """Put a saved state into a server, or save its first one; return reports, last sum, revealed secrets.
 
     The first state is there before any update: what a folder holds is of the training that its state names.
 
@@ -66,16 +72,17 @@ def start_simulation(
         StorageError: If it cannot be written.
     """
     if path is None:
-        return [], None
+        return [], None, frozenset()
     remove_leftovers(path)
     if not path.exists():
         _check_no_updates(path, clients)
-        save_simulation(path, server.net, server.state, [], None, fingerprint)
-        return [], None
+        save_simulation(path, server.net, server.state, [], None, (), fingerprint)
+        return [], None, frozenset()
     server.state, metadata, tensors = open_state(path, server.net, fingerprint)
     rounds = [_report(entry) for entry in json.loads(metadata["rounds"])]
     _check_ledgers(server.plan, clients, rounds)
-    return rounds, _last(metadata, tensors, server.plan)
+    known = frozenset(one.numpy().tobytes() for one in tensors.get(SECRETS, ()))
+    return rounds, _last(metadata, tensors, server.plan), known
 
 
 def _check_no_updates(path: Path, clients: Sequence[Client]) -> None:

@@ -8,6 +8,7 @@ at least one mask of every vector remains unknown to the server.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,7 @@ from quintain.core.errors import SettingError
 from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.masks import Stream
+from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.setting_types import check_types
 from quintain.federated.view import ServerView
 
@@ -52,21 +54,21 @@ class MaskAttacker:
 
     Args:
         view: The round.
-        earlier_views: Rounds before it: secrets that they revealed are tried again.
+        known_secrets: What other rounds revealed, and other groups of this one.
     """
 
-    def __init__(self, view: ServerView, earlier_views: Sequence[ServerView] = ()) -> None:
+    def __init__(self, view: ServerView, known_secrets: Collection[bytes] = ()) -> None:
         check_types(ServerView, view=view)
         self._view = view
         self._keys, self._sharing, self._link = view.keys, view.sharers, view.transcript_hash
         self._graph = view.graph
         rebuilt = view.revealed_secrets
-        self._private: dict[bytes, bytes] = {}
-        for one in (*earlier_views, view):
-            self._private |= one.revealed_key_pairs
+        known = {*known_secrets, *view.all_revealed_secrets}
+        # of several secrets with one public key any will do as a private key, and one alone as a seed
+        self._private = {_public_key(one): one for one in known}
         # a commitment tells the seed from all else that its shares may give
         self._seeds = {site: rebuilt[site][0] for site in view.survivors if site in rebuilt}
-        self._seeds |= _opened_seeds(view, self._private.values())
+        self._seeds |= _opened_seeds(view, known)
 
     def attack(self, site: str, vector: EncodedVector | None = None) -> UnmaskingAttempt:
         """Remove every mask of one site's vector that can be removed.
@@ -119,7 +121,8 @@ class MaskAttacker:
             of_self = masks.self_streams(self._seeds[own], link, own, remove=True)
         else:
             unknown.append("self")
-        for peer in self._graph.near(own, self._sharing):
+        # a vector in the place of the site's keys has no mask that anyone could derive
+        for peer in self._graph.near(own, self._sharing) if own in self._keys else ():
             if peer == own:
                 continue
             mine, theirs = self._keys[own].mask_public, self._keys[peer].mask_public
@@ -147,11 +150,22 @@ def attack_masks(
     Raises:
         SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
     """
-    return MaskAttacker(view, earlier_views).attack(site)
+    return MaskAttacker(view, secrets_of(earlier_views)).attack(site)
+
+
+def secrets_of(views: Sequence[ServerView]) -> frozenset[bytes]:
+    """Return all secrets that some views reveal."""
+    return frozenset().union(*(one.all_revealed_secrets for one in views))
 
 
 def _without_repeats(sets: list[list[Stream]]) -> list[list[Stream]]:
     return [one for place, one in enumerate(sets) if one not in sets[:place]]
+
+
+@lru_cache(maxsize=2**16)
+def _public_key(revealed: bytes) -> bytes:
+    """Return the public key of a revealed secret, which each later round asks for again."""
+    return x25519_public(revealed)
 
 
 def _opened_seeds(view: ServerView, known: Collection[bytes]) -> dict[int, bytes]:

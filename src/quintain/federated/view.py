@@ -23,7 +23,6 @@ from quintain.federated.secagg.message_bodies import (
 )
 from quintain.federated.secagg.messages import MessageType, masked_body, server_body, site_body
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.share_messages import DealtShares, parse_shares
 
 K = TypeVar("K")
@@ -199,10 +198,10 @@ class ServerView:
             self.dealt_shares, self.revealed_shares, self.graph.threshold, self.key_list_hash
         )
 
-    @cached_property
-    def revealed_key_pairs(self) -> dict[bytes, bytes]:
-        """Each of these secrets by the public key that it has as a private one."""
-        return {x25519_public(one): one for secrets in self.revealed_secrets.values() for one in secrets}
+    @property
+    def all_revealed_secrets(self) -> frozenset[bytes]:
+        """These secrets, whosever they are: a build may use one of them elsewhere again."""
+        return frozenset(one for secrets in self.revealed_secrets.values() for one in secrets)
 
     @property
     def _num_sites(self) -> int:

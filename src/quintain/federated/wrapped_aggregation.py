@@ -1,6 +1,6 @@
 """An aggregation that is another one in all but what a subclass changes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class WrappedAggregation(Aggregation):
         return self._inner.protocol(num_sites, threshold)
 
     def check_view(
-        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+        self, view: ServerView, truth: Mapping[str, EncodedVector], known_secrets: Collection[bytes]
     ) -> None:
         """Attack what the server saw as the inner aggregation does."""
-        self._inner.check_view(view, truth, earlier_views)
+        self._inner.check_view(view, truth, known_secrets)
