@@ -9,7 +9,7 @@ import torch
 
 from quintain.drill import Settings, drill, pipeline
 from quintain.drill.budget import Amount
-from quintain.drill.pace import MAX_CORRECTION, Pace
+from quintain.drill.pace import MAX_CORRECTION, DrillPace
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL
@@ -180,7 +180,7 @@ def test_a_step_of_other_processes_says_nothing_of_the_load(plan_on):
 
 
 def test_the_pace_follows_the_load_and_forgets_it_by_half_in_a_fiftieth_of_the_time():
-    pace = Pace(300.0)
+    pace = DrillPace(300.0)
     assert float(pace) == 1.0
     pace.note_load(10.0, 2.0, is_trial=True)
     assert pace.slowdown == 5.0
@@ -193,7 +193,7 @@ def test_the_pace_follows_the_load_and_forgets_it_by_half_in_a_fiftieth_of_the_t
 
 
 def test_the_correction_is_of_processor_time_and_has_a_limit():
-    pace = Pace(300.0)
+    pace = DrillPace(300.0)
     pace.note_step(15.0, 45.0, at_most=False)
     assert pace.correction == pytest.approx((15 + 45) / 30)
     pace.note_step(100.0, 1.0, at_most=True)

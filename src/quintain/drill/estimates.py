@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from quintain.core.errors import QuintainError, RunFolderError, StorageError
 from quintain.drill.budget import Amount, Demand
 from quintain.drill.context import DrillContext
-from quintain.drill.pace import Pace, slowdown
+from quintain.drill.pace import DrillPace, slowdown
 from quintain.drill.settings import Workload
 from quintain.drill.step import CHANGE, Obstacle, Step
 from quintain.drill.trials import Clock, Trials
@@ -54,7 +54,7 @@ class Estimates:
     trial_seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.context.settings.seconds)
+        self.pace = DrillPace(self.context.settings.seconds)
         self._demands: dict[str, Demand] = {}
         self._begun: BegunStep | None = None
         self._tried_at = 1.0

@@ -13,7 +13,7 @@ HALF_LIFE = 0.02
 
 
 @dataclass
-class Pace:
+class DrillPace:
     r"""Seconds by the clock for each second of processor time that a step is estimated to need.
 
     .. math:: \text{pace} = \text{slowdown} \cdot \text{correction}
