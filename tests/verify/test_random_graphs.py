@@ -118,6 +118,7 @@ def test_no_sample_of_a_random_graph_crosses_its_bounds(seed, tmp_path):
         given = torch.from_numpy(samples)
         answers += [instance.net(given).numpy(), instance.checker.exact(given.double().flatten(1)).numpy()]
     for y in answers:
+        np.testing.assert_allclose(y, answers[0], rtol=0, atol=1e-3 * (1 + np.abs(answers[0]).max()))
         for row, bound in zip(rows, torch.maximum(bounds, narrower).tolist(), strict=True):
             ((j, sign),) = row.outputs
             assert (sign * y[:, j].astype(float)).min() >= bound

@@ -65,6 +65,14 @@ LOSSES = {
         "selects among.*sort",
     ),
     "the worst example": (lambda out, y: each(out, y).max(), "selects among.*max"),
+    "the worst example of a column, by keyword": (
+        lambda out, y: out.unbind(dim=1)[0].max() + 0 * each(out, y).sum(),
+        "selects among.*max",
+    ),
+    "the worst example of a selected column, by keyword": (
+        lambda out, y: out.select(dim=-1, index=0).max() + 0 * each(out, y).sum(),
+        "selects among.*max",
+    ),
     "own masked mean": (
         lambda out, y: (each(out, y) * (y == 1)).sum() / (y == 1).sum(),
         "multiplies or divides",
@@ -206,6 +214,7 @@ def test_a_loss_that_shares_among_examples_is_refused_by_its_second_step(private
 
 FAIR = {
     "public class weights": lambda out, y: F.cross_entropy(out, y, WEIGHTS, reduction="none").mean(),
+    "a column by keyword": lambda out, y: F.softplus(out.unbind(dim=1)[0] * (1 - 2 * y)).mean(),
     "public pos_weight": lambda out, y: F.binary_cross_entropy_with_logits(
         out, F.one_hot(y, 2).float(), pos_weight=WEIGHTS
     ),

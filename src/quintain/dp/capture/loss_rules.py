@@ -128,7 +128,7 @@ class LossRules:
             # what still has as many rows may be of another dimension, such as heads: left to the other probes
             is_over_batch = self._batch_size < 2 or not result.dim() or len(result) % self._batch_size
             return REDUCED if is_over_batch else ONE_EXAMPLE
-        return self._first_dim_after(name, rows, args, result)
+        return self._first_dim_after(name, rows, args, kwargs, result)
 
     def _on_call_of_reduced(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         """Handle an operation on a loss that is over the batch: it must be linear, kinks included."""
@@ -155,7 +155,9 @@ class LossRules:
         if self._probe_fully and isinstance(x, Tensor):
             self._scales.record(mean, num_terms, self._batch_size, result)
 
-    def _first_dim_after(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
+    def _first_dim_after(
+        self, name: str, rows: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+    ) -> str:
         """What the first dimension stands for after an operation that does not reduce over it."""
         if name in SCATTER_OPS or (rows is ONE_EXAMPLE and name in STACKING_OPS):
             return WHOLE_BATCH
@@ -167,7 +169,7 @@ class LossRules:
             return REDUCED
         if rows is not WHOLE_BATCH or self._batch_size < 2 or not isinstance(args[0], WatchedTensor):
             return rows
-        if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first_dim(name, args):
+        if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first_dim(name, args, kwargs):
             return ONE_EXAMPLE
         if (
             name not in INDEXING_OPS
@@ -328,12 +330,13 @@ def _is_over_first_dim(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any],
     return dims is None or any(dim % x.dim() == 0 for dim in ((dims,) if isinstance(dims, int) else dims))
 
 
-def _drops_first_dim(name: str, args: tuple[Any, ...]) -> bool:
-    """Whether the result is of single rows: of one index, or of each row in turn."""
+def _drops_first_dim(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether each result is a single row of the first dimension: one index of it, or each row in turn."""
     if name == "__getitem__":
         first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
         return isinstance(first, int) and not isinstance(first, bool)
-    return not args[1:] or args[1] == 0
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    return bool(dim % max(args[0].dim(), 1) == 0)
 
 
 def _refuse_mean_of_selected(gradient: Tensor) -> None:
