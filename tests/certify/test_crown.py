@@ -180,6 +180,49 @@ def test_a_planted_bug_lies_above_the_exact_margin(name, monkeypatch):
         check_certified_at_most_exact(seed)
 
 
+def recorded(affine, *shape, mixes):
+    """Bounds of numbers in [-1, 1] of a shape, and an affine operation on these."""
+    recording = Recording()
+    source = recording.add_input(torch.ones(1, *shape, dtype=torch.float64))
+    terms = affine(source.terms).abs()
+    made = recording.add_affine((source,), affine, torch.zeros_like(terms), terms, mixes=mixes)
+    return backward.BackwardBounds(
+        recording, lambda rows: -rows.flatten(1).abs().sum(1), backward.Tables()
+    ), made
+
+
+MATRIX = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("affine", "mixes", "is_short"),
+    [
+        (lambda h: h.flatten(1) @ MATRIX.T + 1, True, True),
+        (lambda h: (h.flatten(1) @ MATRIX.T).view(-1, 2, 3), True, True),
+        (lambda h: h.flatten(1) @ (MATRIX * (MATRIX > 1)).T, True, False),
+        (lambda h: h.flatten(1), False, True),
+        (lambda h: h.flatten(1).view(-1, 4, 2) + 1, False, True),
+        (lambda h: h.flip(2), False, False),
+        (lambda h: h.transpose(1, 2), False, False),
+        (lambda h: 2 * h, False, False),
+        (lambda h: h[:, :1], False, False),
+    ],
+    ids=["dense", "an image", "sparse", "flat", "shifted", "flipped", "transposed", "scaled", "a part"],
+)
+def test_rows_go_back_by_the_matrix_as_they_do_by_autograd(affine, mixes, is_short):
+    bounds, operation = recorded(affine, 2, 4, mixes=mixes)
+    rows = torch.randn(5, *operation.terms.shape[1:], dtype=torch.float64, requires_grad=True)
+    constant, vjp = bounds._vjp(operation)
+    assert (bounds.tables.products[operation.index] is not None) == is_short
+    expected_constant, expected = backward.affine_vjp(affine, (operation.sources[0].terms,))
+    assert torch.equal(constant, expected_constant)
+    torch.testing.assert_close(vjp(rows), expected(rows))
+    # and they can be searched through
+    weights = torch.randn_like(operation.sources[0].terms)
+    gradients = [torch.autograd.grad((of(rows)[0] * weights).sum(), rows)[0] for of in (vjp, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
     net = nn.Sequential(dense([[1.0]], [1e8]), dense([[1.0]], [-1e8])).eval()
     model, x, y = Classifier(net), torch.tensor([[0.9]]), torch.tensor([1])

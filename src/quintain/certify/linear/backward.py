@@ -65,6 +65,7 @@ class Tables:
     def __init__(self, *, windowed: bool = True) -> None:
         self.is_windowed = windowed
         self.jacobians: dict[int, tuple[Tensor, Tensor]] = {}
+        self.products: dict[int, tuple[Tensor, VJP] | None] = {}
         self.starts: dict[int, WindowedTable | None] = {}
         self.steps: dict[tuple[int, int], WindowStep | None] = {}
 
@@ -309,15 +310,37 @@ class BackwardBounds:
 
     def _vjp(self, operation: Operation) -> tuple[Tensor, VJP]:
         """Return the constant of an affine operation, and its vector-Jacobian products of rows (N, *S)."""
-        found = self._vjps.get(operation.index)
+        if operation.index not in self.tables.products:
+            self.tables.products[operation.index] = self._product(operation)
+        found = self.tables.products[operation.index] or self._vjps.get(operation.index)
         if found is None:
-            assert operation.affine is not None
-            # float64's convolutions are no faster in batches
-            of = affine_vjp if operation.terms.dtype == torch.float64 else batched_vjp
-            found = self._vjps[operation.index] = of(
-                operation.affine, tuple(source.terms for source in operation.sources)
-            )
+            found = self._vjps[operation.index] = _vjp_by_autograd(operation)
         return found
+
+    def _product(self, operation: Operation) -> tuple[Tensor, VJP] | None:
+        """Return what ``_vjp`` does by the Jacobian, where it is a dense matrix or the identity."""
+        if len(operation.sources) != 1:
+            return None
+        (source,) = operation.sources
+        if operation.mixes:
+            # whether it is dense shows in its first row
+            first = torch.zeros_like(operation.terms)
+            first.view(-1)[:1] = 1.0
+            (row,) = _vjp_by_autograd(operation)[1](first)
+            if 2 * int((row != 0).sum()) < row.numel():
+                return None
+        elif operation.terms.numel() != source.terms.numel():
+            return None
+        table = self._table(operation)
+        if table is None:
+            return None
+        constant, matrix = table[0], table[1].flatten(1)
+        shape = source.terms.shape[1:]
+        if operation.mixes:
+            return constant, lambda rows: ((rows.flatten(1) @ matrix).view(-1, *shape),)
+        if torch.equal(matrix, torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)):
+            return constant, lambda rows: (rows.reshape(-1, *shape),)
+        return None
 
     def _table(self, operation: Operation) -> tuple[Tensor, Tensor] | None:
         """Return constant and Jacobian (M, *S) of an affine operation, if that is of moderate size."""
@@ -327,7 +350,7 @@ class BackwardBounds:
         if count * operation.sources[0].terms.numel() > TABLE_ELEMENTS:
             return None
         if operation.index not in self.tables.jacobians:
-            constant, vjp = self._vjp(operation)
+            constant, vjp = _vjp_by_autograd(operation)
             parts = []
             for numbers in torch.arange(count, device=constant.device).split(256):
                 ones = torch.zeros(len(numbers), count, dtype=constant.dtype, device=constant.device)
@@ -335,6 +358,13 @@ class BackwardBounds:
                 parts.append(vjp(ones.view(-1, *shape))[0])
             self.tables.jacobians[operation.index] = constant, torch.cat(parts)
         return self.tables.jacobians[operation.index]
+
+
+def _vjp_by_autograd(operation: Operation) -> tuple[Tensor, VJP]:
+    assert operation.affine is not None
+    # float64's convolutions are no faster in batches
+    of = affine_vjp if operation.terms.dtype == torch.float64 else batched_vjp
+    return of(operation.affine, tuple(source.terms for source in operation.sources))
 
 
 def affine_vjp(affine: AffineMap, sources: tuple[Tensor, ...]) -> tuple[Tensor, VJP]:
