@@ -9,9 +9,10 @@ from torch import Tensor
 from quintain.certify.interval.recording import Operation, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.sign_splits import SignSplits
+from quintain.certify.linear.slope_search import SLOPE_STEP, adam_direction
 
-STEPS, STEP_SIZE = 10, 0.15
-"""Steps of Adam on the slopes, and their size."""
+STEPS = 10
+"""Steps of Adam on the slopes."""
 
 ROWS = 256
 """Numbers whose two ends are bounded at once."""
@@ -69,24 +70,22 @@ def _search(
 ) -> Tensor:
     """Return the best lower bounds of rows (N,) over all steps."""
     starts = [one.lines.lower_slope.flatten()[units] for one, units in sites.items() if one.lines is not None]
-    slopes = [start.expand(len(rows), -1).clone().requires_grad_() for start in starts]
-    optimizer = torch.optim.Adam(slopes, STEP_SIZE)
+    slopes = torch.cat(starts).expand(len(rows), -1)
+    moments = torch.zeros_like(slopes), torch.zeros_like(slopes)
     best = rows.new_full((len(rows),), -torch.inf)
-    for _ in range(STEPS):
+    for step in range(1, STEPS + 1):
         with torch.enable_grad():
+            slopes = slopes.detach().requires_grad_()
+            parts = slopes.split([len(units) for units in sites.values()], 1)
             splits = {
                 one: SignSplits(units, torch.zeros_like(part, dtype=torch.int8), part, torch.zeros_like(part))
-                for (one, units), part in zip(sites.items(), slopes, strict=True)
+                for (one, units), part in zip(sites.items(), parts, strict=True)
             }
             bounds = backward.lower_in_parts(operation, rows, splits)
-            loss = -bounds.nan_to_num(0.0).sum()
+            if bounds.requires_grad:
+                (gradient,) = torch.autograd.grad(bounds.sum(), slopes)
         best = torch.where(bounds.detach() > best, bounds.detach(), best)
-        if not loss.requires_grad:
+        if not bounds.requires_grad:
             break
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            for part in slopes:
-                part.clamp_(0.0, 1.0)
+        slopes = (slopes.detach() + SLOPE_STEP * adam_direction(gradient, *moments, step)).clamp(0, 1)
     return best
