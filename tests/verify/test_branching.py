@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from torch import nn
 
-from quintain.certify.linear import region_search
+from quintain.certify.linear import region_search, rivals
 from quintain.certify.linear.half_space import InputHalfSpace
 from quintain.certify.linear.joint_rows import JointRows
 from quintain.core.errors import ContradictionError, SettingError
@@ -220,6 +220,15 @@ def test_a_lost_half_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(region_search, "halves", bug)
     with pytest.raises(ContradictionError, match="do not make up the whole threat"):
         left_open(net, [rows], lower, upper, ticks=400)
+
+
+def test_no_case_is_given_up_while_there_is_time(monkeypatch):
+    """A case left open leaves the property open, so that nothing else has more of the time."""
+    net, rows = steps(0.2), Rows(*(torch.tensor(part).double() for part in ([[1, -1]], [[0, 0]], [0])))
+    lower, upper = torch.tensor([0.1, 0.05]).double(), torch.tensor([0.9, 0.85]).double()
+    monkeypatch.setattr(region_search.RegionSearch, "_gains_too_little", lambda *_: True)
+    monkeypatch.setattr(rivals, "PartSearch", None)
+    assert left_open(net, [rows], lower, upper, ticks=400) == set()
 
 
 def test_after_a_counterexample_nothing_more_is_searched_for():

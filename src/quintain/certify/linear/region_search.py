@@ -119,6 +119,7 @@ class RegionSearch:
             ``JointRows``.
         limit: What one is to exceed, at least 0; of several, 0.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
+        gives_up: Whether it is given up where splits gain too little, so that the time is for something else.
 
     Raises:
         SettingError: For several rows that are not values, or that have another limit.
@@ -132,12 +133,13 @@ class RegionSearch:
         rows: Tensor,
         limit: float,
         refute: Callable[[Tensor], Tensor | None],
+        gives_up: bool = True,
     ) -> None:
         self.joint = JointRows(rows)
         if len(rows) > 1 and limit != 0:
             raise SettingError(f"limit = {limit:g} for {len(rows)} margins at once; expected 0")
         self.propagate, self.plain, self.limit, self.refute = propagate, plain, limit, refute
-        self.num_bounds = 0
+        self.gives_up, self.num_bounds = gives_up, 0
 
     def run(
         self,
@@ -191,7 +193,7 @@ class RegionSearch:
                 return stop()
             worst = heapq.heappop(waiting)[2]
             left = (1 - self.num_bounds / most_bounds, 1 - (clock() - started) / seconds)
-            if self._gains_too_little(whole, worst, min(left)):
+            if self.gives_up and self._gains_too_little(whole, worst, min(left)):
                 return stop(is_given_up=True)
             branches, rounds = list(halves(worst)), ROUNDS_AGAIN
         if not covers(proven):

@@ -33,7 +33,8 @@ class RivalSearch:
         root: The whole threat, with what is known of it.
         limit: The limit, at least 0.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
-        gives_up: Whether less time is taken where splits of regions gain too little, so that others have it.
+        gives_up: Whether a search over regions is given up where their splits gain too little, so that others
+            have the time.
     """
 
     propagate: Propagate
@@ -84,11 +85,18 @@ class RivalSearch:
         """
         started = clock()
         ends = started + seconds
-        search = RegionSearch(self.propagate, self.plain, rows=rows, limit=self.limit, refute=self.refute)
+        search = RegionSearch(
+            self.propagate,
+            self.plain,
+            rows=rows,
+            limit=self.limit,
+            refute=self.refute,
+            gives_up=self.gives_up,
+        )
         found = search.run(self.root, max(1, int(REGIONS * most_bounds)), REGIONS * seconds, clock)
         if found.is_proven:
             return Found(self.limit, None, found.bounds)
-        if found.is_given_up and self.gives_up:
+        if found.is_given_up:
             # parts, which are looser, are tried half as long as regions were
             ends = min(ends, clock() + (clock() - started) / 2)
         left = most_bounds - found.bounds
