@@ -13,6 +13,7 @@ from quintain.report.leak_table import (
     exposed_table,
     is_shown_to_leak,
     models_of,
+    teaches_everyone,
 )
 from quintain.report.pictures import EmbeddedPicture, embed
 from quintain.report.run_results import RunResults
@@ -50,6 +51,11 @@ def measurement_blocks(result: LeakResult, run: RunResults) -> Iterator[Block]:
 def _answer(found: Sequence[LeakMeasurement]) -> str:
     """Say in a sentence whether a goal is shown to leak, and by how many attacks where there are many."""
     leaking = tuple(dict.fromkeys((one.attack, one.model) for one in found if is_shown_to_leak(one)))
+    if not leaking and teaches_everyone(found):
+        return (
+            "No leak is shown: the model helps to guess, and it is not shown to help more with those that it was "
+            "trained on than with others. A stronger attack still might."
+        )
     if not leaking:
         return (
             "No leak is shown: no attack did better than what needs no access. A stronger attack still might."

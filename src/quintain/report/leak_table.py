@@ -24,8 +24,13 @@ MAX_IDS = 24
 
 
 def is_shown_to_leak(one: LeakMeasurement) -> bool:
-    """Whether an attack found more than needs no access, beyond chance."""
-    return one.low > one.baseline
+    """Whether an attack found more than needs no access, beyond chance, which may not hold for everyone."""
+    return one.low > one.baseline and not one.may_hold_for_everyone
+
+
+def teaches_everyone(found: Sequence[LeakMeasurement]) -> bool:
+    """Whether access gave more, beyond chance, by measures that alone are no leak of the training data."""
+    return any(one.may_hold_for_everyone and one.low > one.baseline for one in found)
 
 
 def value_text(one: LeakMeasurement, value: float | None) -> str:

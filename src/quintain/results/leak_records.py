@@ -15,6 +15,9 @@ TITLES: Mapping[Metric, str] = {
 }
 """What a claim on each metric is about."""
 
+ATTRIBUTE_ACCURACY = "attribute accuracy"
+"""How measures begin that say how often a hidden attribute is guessed rightly, of members or of others."""
+
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
@@ -78,6 +81,14 @@ class LeakMeasurement:
     def gain(self) -> float:
         """What access gave beyond the baseline."""
         return self.value - self.baseline
+
+    @property
+    def may_hold_for_everyone(self) -> bool:
+        """Whether what access gave may be true of people who were never trained on, and then is no leak.
+
+        So it is of accuracies on hidden attributes: only their gain on members less that on others tells.
+        """
+        return self.goal == "attributes" and self.measure.startswith(ATTRIBUTE_ACCURACY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from quintain.evaluate.leaks.job import LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, given_target, own_target
 from quintain.leakage.judges.membership import ADVANTAGE, AUC, name_of_rate
+from quintain.leakage.membership.label_only import LabelOnly
 from quintain.leakage.membership.lira import LiRA
 from quintain.leakage.membership.lira_offline import OfflineLiRA
 from quintain.leakage.membership.loss_threshold import LossThreshold
@@ -76,6 +77,19 @@ def test_a_model_that_knows_labels_by_heart_tells_its_members():
 
     assert set(exposed) <= set(range(60))
     assert any("too few to show a leak by TPR at 0.1 % FPR" in note for note in findings.notes)
+
+
+def test_labels_alone_are_held_against_what_needs_no_access_and_one_query_each_is_said_beside():
+    members, others = examples(60, 0), examples(120, 1)
+    findings = MEASURES["membership"](LeakJob(target_on(members), [LabelOnly(queries=4)], members, others))
+    found = by_measure(findings, "label-only")
+    # whoever is predicted right is told by asking the model: that is an attack, and no baseline
+    assert {one.baseline_name for one in found.values()} == {"guessing"}
+    assert found[ADVANTAGE].baseline == 0 < found[ADVANTAGE].low
+    assert found[AUC].baseline == 0.5 < found[AUC].low
+    (said,) = (note for note in findings.notes if "whoever is predicted right" in note)
+    assert said.startswith("natural: ")
+    assert "by one query each: membership advantage" in said
 
 
 def test_a_model_that_never_saw_the_data_tells_nothing():

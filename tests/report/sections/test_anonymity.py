@@ -117,6 +117,48 @@ def test_the_screen_says_what_leaks_worst_first() -> None:
     assert any("no leak shown" in line for line in rest)
 
 
+def guessed_attributes(gain: float) -> LeakResult:
+    """Guesses of a hidden attribute, better than without access on others, too, and how gains differ."""
+    common = {
+        "attack": "attribute-posterior", "goal": "attributes", "access": "scores", "model": "net",
+        "confidence": 0.95, "unit": "example", "count": 400, "queries": 2.0,
+    }  # fmt: skip
+    accuracies = [
+        LeakMeasurement(
+            candidates=whose, measure=f"attribute accuracy, {whose}", value=0.99, low=0.95, high=1.0,
+            baseline=0.875, baseline_name="an imputer", **common,
+        )
+        for whose in ("members", "others")
+    ]  # fmt: skip
+    leak = LeakMeasurement(
+        candidates="members and others", measure="attribute gain, members less others", value=gain,
+        low=gain - 0.1, high=gain + 0.1, baseline=0.0, baseline_name="the population", **common,
+    )  # fmt: skip
+    return replace(attacked(), measurements=(*accuracies, leak))
+
+
+def test_what_a_model_tells_of_everyones_attributes_is_no_leak_of_its_training_data(tmp_path: Path) -> None:
+    one = record(guessed_attributes(-0.03), ())
+    first, members, others, both = summary_lines(one)
+    assert first == (
+        "no leak of the training data is shown: what is told of hidden attributes may hold for everyone; a stronger attack still might"
+    )
+    assert members.startswith("attributes (members): no leak by itself, attribute-posterior has")
+    assert others.startswith("attributes (others): no leak by itself")
+    assert both.startswith("attributes (members and others): no leak shown")
+    html = render((one,), tmp_path)
+    assert "It leaks" not in Page(html).text
+    assert "not shown to help more with those that it was trained on than with others" in Page(html).text
+
+
+def test_a_gain_on_members_beyond_that_on_others_is_a_leak(tmp_path: Path) -> None:
+    one = record(guessed_attributes(0.2), ())
+    first, *_, both = summary_lines(one)
+    assert first == "shown to leak: attributes"
+    assert both.startswith("attributes (members and others): LEAKS")
+    assert "It leaks: attribute-posterior on net does better" in Page(render((one,), tmp_path)).text
+
+
 def ranked_people(hits: int, *, count: int = 5) -> LeakResult:
     """People of whom some were ranked first: too few to show it, though a measure beside it shows a leak."""
     levels = above(count_levels(hits, count), 0.2)

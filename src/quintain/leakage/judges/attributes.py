@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_interval, check_confidence
 from quintain.leakage.attack import LeakJudgment
+from quintain.results.leak_records import ATTRIBUTE_ACCURACY
 
 Values = NDArray[np.int64]
 
@@ -61,7 +62,7 @@ def judge_attribute(
     low, high = binomial_interval(int(right.sum()), len(right), confidence)
     name, baseline = guesses.best_baseline()
     return LeakJudgment(
-        measure=f"attribute accuracy, {whose}",
+        measure=f"{ATTRIBUTE_ACCURACY}, {whose}",
         value=float(right.mean()),
         low=low,
         high=high,

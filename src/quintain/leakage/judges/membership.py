@@ -5,7 +5,6 @@ draws from two populations of scores.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -79,14 +78,6 @@ def judge_membership(
     judged = (*rates, _judge_advantage(ranked, max_tpr, unit, confidence, seed))
     area = _judge_auc(ranked, max_tpr, unit, confidence)
     return tuple(replace(one, curve=curve, per_example=exposure) for one in (*judged, area))
-
-
-def against(
-    judged: Sequence[LeakJudgment], baseline: Sequence[LeakJudgment], *, name: str
-) -> tuple[LeakJudgment, ...]:
-    """Return judgments beside those of a baseline that was judged in the same way, instead of guessing."""
-    values = {one.measure: one.value for one in baseline}
-    return tuple(replace(one, baseline=values[one.measure], baseline_name=name) for one in judged)
 
 
 def name_of_rate(rate: float) -> str:

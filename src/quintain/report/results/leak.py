@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from quintain.report import format as fmt
 from quintain.report.blocks import Block, Heading, Pictures, TableBlock, Text
 from quintain.report.leak_blocks import measurement_blocks
-from quintain.report.leak_table import interval_text, is_shown_to_leak, value_text
+from quintain.report.leak_table import interval_text, is_shown_to_leak, teaches_everyone, value_text
 from quintain.report.pictures import EmbeddedPicture, embed
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
@@ -34,16 +34,18 @@ def _measured(result: LeakResult) -> Iterator[str]:
     if not worst:
         return
     leaking = tuple(dict.fromkeys(one.goal for one in worst if is_shown_to_leak(one)))
-    yield (
-        f"shown to leak: {', '.join(leaking)}"
-        if leaking
-        else "no attack did better than what needs no access; a stronger attack still might"
+    nothing = (
+        "no leak of the training data is shown: what is told of hidden attributes may hold for everyone"
+        if teaches_everyone(worst)
+        else "no attack did better than what needs no access"
     )
+    yield f"shown to leak: {', '.join(leaking)}" if leaking else f"{nothing}; a stronger attack still might"
     several = len({one.model for one in worst}) > 1
     for one, others in _headlines(worst):
         ceiling = "" if one.ceiling is None else f"; the claim allows {value_text(one, one.ceiling)}"
         about = f"{one.candidates}, {one.model}" if several else one.candidates
         verdict = "LEAKS" if is_shown_to_leak(one) else "no leak shown"
+        verdict = "no leak by itself" if one.may_hold_for_everyone else verdict
         yield (
             f"{one.goal} ({about}): {verdict}, {one.attack} has {one.measure} "
             f"{value_text(one, one.value)} (95 %: {interval_text(one)}), without access "
