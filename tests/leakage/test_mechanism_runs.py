@@ -79,8 +79,25 @@ def test_a_mechanism_is_overstated_no_more_often_than_the_confidence_says():
         lambda records, rng: np.append(rng.normal(size=10) * 1e6, 8.0 * len(records) + rng.normal()),
         lambda records, rng: rng.choice([-1.0, 1.0]) * len(records),
         lambda records, rng: 1e-9 * len(records) + 1.0,
+        lambda records, rng: np.append(rng.normal(size=2), 1e7 + len(records)),
+        lambda records, rng: np.append(rng.normal(size=2), 1.7e9 + len(records) + 0.05 * rng.laplace()),
+        lambda records, rng: np.append(
+            rng.normal(size=2), 1.7e9 + 1e-3 * rng.normal() * 20.0 ** len(records)
+        ),
+        lambda records, rng: np.append(1.7e9 + 1 / 3, 8.0 * len(records) + rng.normal()),
     ],
-    ids=["mean", "mean, the other way", "spread", "one of many", "spread of signs", "constants"],
+    ids=[
+        "mean",
+        "mean, the other way",
+        "spread",
+        "one of many",
+        "spread of signs",
+        "constants",
+        "exact beside noise, from an offset on",
+        "mean, from an offset on",
+        "spread, from an offset on",
+        "a constant offset beside a mean",
+    ],
 )
 def test_what_tells_inputs_apart_is_found(mechanism):
     assert shown(mechanism, seed=0) > 1.5

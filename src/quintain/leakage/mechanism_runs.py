@@ -23,6 +23,9 @@ Numbers = NDArray[np.float64]
 MAX_NUMBERS = 1 << 26
 """Released numbers of all runs together, which are held in memory."""
 
+CONSTANT = 1e-12
+"""A variance below which a number is taken for constant, in squares of its largest deviation."""
+
 SCORES_TRIED = 0.5
 """The confidence at which the two kinds of scores are compared, on runs that the bound does not use."""
 
@@ -207,22 +210,34 @@ def _shown(
 
 
 def _linear(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
+    standard = _standardize(own, other)
+    own, other = standard(own), standard(other)
     variance = (own.var(axis=0) + other.var(axis=0)) / 2
-    weights = (own.mean(axis=0) - other.mean(axis=0)) / (variance + _floor(own, other))
-    return lambda x: np.asarray(x @ weights, dtype=np.float64)
+    weights = (own.mean(axis=0) - other.mean(axis=0)) / (variance + CONSTANT)
+    return lambda x: np.asarray(standard(x) @ weights, dtype=np.float64)
 
 
 def _quadratic(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
-    fits = [(one.mean(axis=0), one.var(axis=0) + _floor(own, other)) for one in (own, other)]
+    standard = _standardize(own, other)
+    fits = [(one.mean(axis=0), one.var(axis=0) + CONSTANT) for one in (standard(own), standard(other))]
 
     def score(x: Numbers) -> Numbers:
+        x = standard(x)
         densities = [-((x - mean) ** 2) / (2 * variance) - np.log(variance) / 2 for mean, variance in fits]
         return np.asarray((densities[0] - densities[1]).sum(axis=1), dtype=np.float64)
 
     return score
 
 
-def _floor(own: Numbers, other: Numbers) -> Numbers:
-    """Return a variance below which a number is taken for constant: far below its size, and never zero."""
-    size = np.maximum(np.abs(own).max(axis=0), np.abs(other).max(axis=0))
-    return np.asarray(1e-12 * size**2 + np.finfo(np.float64).tiny, dtype=np.float64)
+def _standardize(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
+    """Return what gives each number about its mean, in units of its largest deviation from there.
+
+    The first release is taken off before, which is exact near to it: beside a large offset, such as a time
+    stamp, the rounding of a mean would be as large as what tells the inputs apart.
+    """
+    first = own[0]
+    both = np.concatenate([own, other]) - first
+    center = both.mean(axis=0)
+    largest = np.abs(both - center).max(axis=0)
+    unit = np.where(largest > 0, largest, 1.0)
+    return lambda x: np.asarray((x - first - center) / unit, dtype=np.float64)

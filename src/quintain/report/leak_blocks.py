@@ -53,8 +53,8 @@ def _answer(found: Sequence[LeakMeasurement]) -> str:
     leaking = tuple(dict.fromkeys((one.attack, one.model) for one in found if is_shown_to_leak(one)))
     if not leaking and teaches_everyone(found):
         return (
-            "No leak is shown: the model helps to guess, and it is not shown to help more with those that it was "
-            "trained on than with others. A stronger attack still might."
+            "No leak is shown: the model helps to guess, and it is not shown to help more with those that it "
+            "was trained on than with others. A stronger attack still might."
         )
     if not leaking:
         return (

@@ -141,7 +141,8 @@ def test_what_a_model_tells_of_everyones_attributes_is_no_leak_of_its_training_d
     one = record(guessed_attributes(-0.03), ())
     first, members, others, both = summary_lines(one)
     assert first == (
-        "no leak of the training data is shown: what is told of hidden attributes may hold for everyone; a stronger attack still might"
+        "no leak of the training data is shown: what is told of hidden attributes may hold for everyone; a "
+        "stronger attack still might"
     )
     assert members.startswith("attributes (members): no leak by itself, attribute-posterior has")
     assert others.startswith("attributes (others): no leak by itself")
