@@ -97,6 +97,7 @@ def test_equal_scores_of_as_many_included_canaries_are_no_copies(call, tmp_path)
     [
         ({"scores": [1.0, 2.0]}, "no array included"),
         ({"scores": [1.0, np.nan], "included": [True, False]}, "NaN"),
+        ({"scores": [2**60, 2**60 + 1], "included": [True, False]}, "scores are integers beyond 2^53"),
         ({"scores": ["a", "b"], "included": [True, False]}, "scores of type"),
         ({"scores": [1.0, 2.0], "included": [1, 2]}, "included of type"),
         ({"scores": [1.0, 2.0, 3.0], "included": [1, 0]}, "3 scores and 2 coins"),

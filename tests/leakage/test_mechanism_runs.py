@@ -1,10 +1,12 @@
 """Many runs of a mechanism on two neighboring inputs, and the score that tells them apart."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.leakage import audit_many_runs
 from quintain.leakage.mechanism_runs import (
     MechanismRuns,
@@ -101,6 +103,32 @@ def test_a_mechanism_is_overstated_no_more_often_than_the_confidence_says():
 )
 def test_what_tells_inputs_apart_is_found(mechanism):
     assert shown(mechanism, seed=0) > 1.5
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "lost"),
+    [
+        (lambda records, rng: np.array([rng.normal() + 1j * len(records)]), "complex numbers"),
+        (lambda records, rng: rng.normal() + 1j * len(records), "complex numbers"),
+        (lambda records, _: np.array([2**60 + len(records)]), "integers beyond 2^53"),
+        (lambda records, _: np.array([-(2**60) - len(records)]), "integers beyond 2^53"),
+        (lambda records, _: torch.tensor([2**60 + len(records)]), "integers beyond 2^53"),
+        (lambda records, rng: [2**60 + len(records), rng.normal()], "integers beyond 2^53"),
+        (lambda records, _: 2**200 + len(records), "integers beyond 2^53"),
+    ],
+)
+def test_what_float64_does_not_hold_is_refused_and_not_passed_over(mechanism, lost):
+    with pytest.raises(ModelError, match=f"fn releases {re.escape(lost)}, which float64 does not hold"):
+        run_mechanism(mechanism, [1, 2], [1], runs=8, seed=0)
+
+
+@pytest.mark.parametrize(
+    "released",
+    [2**53, [2**53, 0.5], np.array([-(2**53)]), np.float32(1e30), [np.float64(1e300), True], torch.ones(2)],
+)
+def test_what_float64_holds_is_taken(released):
+    runs = run_mechanism(lambda *_: released, [1, 2], [1], runs=8, seed=0)
+    assert np.array_equal(runs.releases[0], np.asarray(released, dtype=float).ravel())
 
 
 def test_runs_follow_from_the_seed_and_are_told_apart():

@@ -13,6 +13,7 @@ from quintain.core.errors import DataError, ModelError, QuintainError, SettingEr
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.user_code import FAILURES, failure_text
+from quintain.leakage.audit.exact_numbers import lost_in_float64
 from quintain.leakage.audit.many_runs import audit_many_runs
 
 Mechanism = Callable[[Any, np.random.Generator], Any]
@@ -111,7 +112,8 @@ def run_mechanism(
         progress: Shows a bar.
 
     Raises:
-        ModelError: If it fails, or releases anything but as many finite numbers each time.
+        ModelError: If it fails, or releases anything but as many finite real numbers each time, which float64
+            holds.
         SettingError: If there are more numbers than memory is planned for.
     """
     inputs = (records, neighbor)
@@ -139,11 +141,17 @@ def run_mechanism(
 def _released(mechanism: Mechanism, given: object, rng: np.random.Generator, name: str) -> Numbers:
     try:
         released = mechanism(_copy(given, name), rng)
-        numbers = np.asarray(released, dtype=np.float64).ravel()
+        lost = lost_in_float64(released)
+        numbers = np.zeros(0) if lost else np.asarray(released, dtype=np.float64).ravel()
     except QuintainError:
         raise
     except FAILURES as error:
         raise ModelError(f"{name} fails: {failure_text(error)}; correct it and run again") from error
+    if lost:
+        raise ModelError(
+            f"{name} releases {lost}, which float64 does not hold: {released!r:.60}; expected numbers that "
+            "it holds, such as real and imaginary part, or divmod(number, 2**32)"
+        )
     if not numbers.size or not np.isfinite(numbers).all():
         raise ModelError(
             f"{name} releases {released!r:.60}; expected at least one number, all finite: where it may "

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError
 from quintain.core.statistics import binomial_interval
+from quintain.leakage.audit.exact_numbers import lost_in_float64
 
 COIN_TEST_LEVEL = 1e-9
 """Significance level of the test of fair coins: less likely numbers of included canaries are refused."""
@@ -50,6 +51,12 @@ def check_runs(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.float
 
 
 def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
+    lost = lost_in_float64(values)
+    if lost:
+        raise DataError(
+            f"scores are {lost}, which float64 does not hold; expected scores that it holds: take off what "
+            "all have in common"
+        )
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not len(scores):
         raise DataError(f"scores of shape {scores.shape}; expected a list of at least one score")
