@@ -12,11 +12,13 @@ from quintain.federated import (
     GroupedSum,
     HomomorphicSum,
     SecureSum,
+    grouped_sum,
     partition,
     robust_aggregation,
     simulate,
 )
 from quintain.federated import byzantine as attacks
+from quintain.federated.differencing import cosine
 from quintain.federated.fixed_groups import groups_of
 from quintain.federated.robust_averages import RULES
 from quintain.federated.secagg import client_masked
@@ -240,6 +242,50 @@ def test_unequal_weights_and_noise_for_a_sum_of_all_are_refused():
     noisy = FederatedConfig(1, STEPS, client_noise=ClientNoise(1.0, 1.0))
     with pytest.raises(SettingError, match="noise is made for the sum of all sites"):
         simulate(sites, linear(), noisy, aggregation=GroupedSum())
+
+
+def test_exposed_is_what_the_groups_own_sums_subtract_to(monkeypatch):
+    """A group lacks a site in the second round, another one in the third: the average lacks one in both."""
+    run_groups, views, sums, truths = grouped_sum._run_groups, GroupedSum.check_view, [], []
+
+    def seen(policy, groups, transport):
+        found = run_groups(policy, groups, transport)
+        encoding = policy.encoding
+        sums.append(
+            {group: encoding.decode(encoding.to_signed(one.total)) for group, one in found[0].items()}
+        )
+        return found
+
+    def checked(self, view, truth, known_secrets):
+        encoding = view.policy.encoding
+        truths.append({name: encoding.decode(encoding.to_signed(words)) for name, words in truth.items()})
+        views(self, view, truth, known_secrets)
+
+    monkeypatch.setattr(grouped_sum, "_run_groups", seen)
+    monkeypatch.setattr(GroupedSum, "check_view", checked)
+    silent = {1: {"hospital-2": "masked"}, 2: {"hospital-7": "masked"}}
+    _, run = trained(GroupedSum(group_size=4), num_sites=12, recipe=STEPS, dropouts=silent)
+    first, second = groups_of(12, 4)[:2]
+    expected = [
+        {},
+        {"hospital-2": cosine(sums[0][first] - sums[1][first], truths[0]["hospital-2"])},
+        {
+            "hospital-2": cosine(sums[2][first] - sums[1][first], truths[2]["hospital-2"]),
+            "hospital-7": cosine(sums[1][second] - sums[2][second], truths[1]["hospital-7"]),
+        },
+    ]
+    found = [facts.simulated.exposed for facts in run.rounds]
+    assert [list(one) for one in found] == [sorted(one) for one in expected]
+    assert all(one == pytest.approx(other) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_group_that_came_to_no_sum_has_its_last_one_from_a_round_before():
+    """Its next sum meets that one, and of the round that was abandoned for it the server has the others'."""
+    silent = {2: dict.fromkeys(("hospital-3", "hospital-7"), "masked")}
+    silent[1] = {"hospital-2": "masked", **silent[2]}
+    _, run = trained(GroupedSum(group_size=4), num_sites=12, recipe=STEPS, dropouts=silent)
+    assert run.rounds[1].abort_reason
+    assert [list(facts.simulated.exposed) for facts in run.rounds] == [[], ["hospital-7"], ["hospital-3"]]
 
 
 def test_each_site_cuts_its_own_update_to_the_norm_and_a_malicious_one_does_not():

@@ -45,9 +45,9 @@ def run_notes(done: FederatedRun, aggregation: Aggregation) -> tuple[str, ...]:
         for name, why in facts.simulated.left.items()
     )
     notes += tuple(
-        f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference "
-        f"comes to a cosine of {near:.2f} to its update; secure sums do not hide that, differential privacy "
-        "does"
+        f"{name} is in the sum of round {facts.index + 1} or in the last one before it, and not in both: "
+        f"their difference comes to a cosine of {near:.2f} to its update; secure sums do not hide that, "
+        "differential privacy does"
         for facts in done.rounds
         for name, near in facts.simulated.exposed.items()
     )

@@ -22,9 +22,9 @@ class Simulated:
         num_clipped: Entries of each site's update that the clip cut: if many, raise ``clip_value``.
         left: Sites that went silent by themselves, since their training or their journal failed or they
             refused to go on: the reason.
-        exposed: A site that is in this sum or in that of the round before, but not in both, while all others
-            are: the cosine between its true update and the difference of the two sums, which is the server's
-                guess at it.
+        exposed: A site that is in a sum of this round or in the last one before it, but not in both, while
+            all others are: the cosine between its true update and the difference of the two sums, which is
+            the server's guess at it. Of groups (``GroupedSum``) each group's sums are subtracted.
     """
 
     exact: bool

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
 from quintain.federated.aggregation import Aggregation, RoundSum
 from quintain.federated.client import Client
+from quintain.federated.differencing import OpenedSum, group_sums
 from quintain.federated.engine import Carry
 from quintain.federated.in_process import RecordingTransport
 from quintain.federated.local import Update
@@ -150,13 +151,14 @@ class WatchedAggregation(WrappedAggregation):
         super().__init__(inner)
         self._found: RoundSum | None = None
         self.known_secrets: frozenset[bytes] = frozenset()
+        self._views: tuple[ServerView, ...] = ()
         self.network: SimulatedNetwork | None = None
         self.seconds = 0.0
 
     def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
         """Sum, and attack the server's view whether or not there is a sum."""
         assert self.network is not None
-        self.network.policy, self._found = policy, None
+        self.network.policy, self._found, self._views = policy, None, ()
         started = time.perf_counter()
         try:
             self._found = super().sum(policy, transport)
@@ -183,9 +185,28 @@ class WatchedAggregation(WrappedAggregation):
             reference=self.reference(network.policy, survivors),
         )
 
+    def opened_sums(self, *, abandoned: bool) -> tuple[OpenedSum, ...]:
+        """Return the sums of the round that the server has: that of all sites, or those of groups.
+
+        Args:
+            abandoned: Whether the round moved no model: the server has its groups' sums all the same.
+        """
+        network = self.network
+        if network is None or network.policy is None:
+            return ()
+        encoded = {name: update.encoded for name, update in network.updates.items()}
+        if not self.sums_all:
+            return group_sums(self._views, encoded)
+        found, encoding = self._found, network.policy.encoding
+        if found is None or abandoned:
+            return ()
+        survivors = {name: encoded[name] for name in found.survivors}
+        return (OpenedSum(encoding.decode(found.integers), survivors, encoding),)
+
     def _attack(self, network: SimulatedNetwork) -> None:
         view = network.view
         encoded = {name: update.encoded for name, update in network.updates.items()}
         self.check_view(view, encoded, self.known_secrets)
         # the seeds of survivors and the keys of others were revealed: a later round may use none of them
-        self.known_secrets |= secrets_of(self.views(view))
+        self._views = self.views(view)
+        self.known_secrets |= secrets_of(self._views)

@@ -17,7 +17,7 @@ from quintain.federated.byzantine import ByzantineAggregation, UpdateChange
 from quintain.federated.client import Client
 from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
-from quintain.federated.differencing import OpenedSum, exposure
+from quintain.federated.differencing import exposure, latest
 from quintain.federated.engine import Carry, Engine, local_engine
 from quintain.federated.kept_update import units_digest
 from quintain.federated.local import check_trainable
@@ -196,11 +196,8 @@ def simulate(
                     put_average(net, [one.home for one in clients if one.home])
                 summed, updates = watched.result, network.updates
                 opened = None if summed is None or report.abort_reason else summed
-                exposed: dict[str, float] = {}
-                if opened is not None:
-                    encoded = {name: update.encoded for name, update in updates.items()}
-                    now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
-                    exposed, last = exposure(last, now) if last else {}, now
+                now = watched.opened_sums(abandoned=opened is None)
+                exposed, last = exposure(last, now), latest(last, now)
                 rounds.append(round_report(report, aggregation, network, updates, opened, exposed))
                 if on_round is not None:
                     on_round(rounds[-1], opened)
@@ -236,10 +233,8 @@ def _fingerprint(
     said = (plan.fingerprint, aggregation.name, seed, sorted((k, *v.items()) for k, v in dropouts.items()))
     data = (one.hash.encode() for one in sites.values())
     whom = (units_digest(units.get(name)) for name in sites)
-    changed = repr(
-        sorted((name, function_fingerprint(change)) for name, change in byzantine.items())
-    ).encode()
-    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom, changed).hex()
+    changed = (f"{name} {function_fingerprint(byzantine[name])}".encode() for name in sorted(byzantine))
+    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom, *changed).hex()
 
 
 def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:

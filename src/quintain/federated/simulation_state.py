@@ -1,7 +1,7 @@
 """The state of a simulated training between rounds, as one file: server and simulation never disagree.
 
-Identities and journals are not in it: a simulation that goes on makes new ones. The sum and the updates of
-the last round are, which a deployment would never put in one place; the data of all sites is there, too. So
+Identities and journals are not in it: a simulation that goes on makes new ones. The last sums and the updates
+in them are, which a deployment would never put in one place; the data of all sites is there, too. So
 are the secrets that the rounds which are over revealed to the server: the attack on a later round tries them.
 """
 
@@ -27,7 +27,7 @@ from quintain.federated.server import Server
 from quintain.federated.server_state import ServerState, open_state, state_parts
 from quintain.models.sealed_tensors import seal_checkpoint
 
-TOTAL, UPDATE, SECRETS = "last.total", "last.update.", "revealed"
+TOTAL, UPDATE, SECRETS = "last.total.", "last.update.", "revealed"
 
 
 def save_simulation(
@@ -35,7 +35,7 @@ def save_simulation(
     net: nn.Module,
     state: ServerState,
     rounds: list[RoundReport],
-    last: OpenedSum | None,
+    last: Sequence[OpenedSum],
     known_secrets: Collection[bytes],
     fingerprint: str,
 ) -> None:
@@ -46,13 +46,11 @@ def save_simulation(
     """
     tensors, metadata = state_parts(net, state, fingerprint)
     metadata["rounds"] = json.dumps([asdict(one) for one in rounds])
-    if last is not None:
-        metadata["last"] = json.dumps([list(last.survivors), list(last.encoded)])
-        tensors[TOTAL] = torch.from_numpy(last.total)
-        tensors |= {
-            f"{UPDATE}{place}": torch.from_numpy(words.view(np.int32))
-            for place, words in enumerate(last.encoded.values())
-        }
+    metadata["last"] = json.dumps([list(one.encoded) for one in last])
+    for number, one in enumerate(last):
+        tensors[f"{TOTAL}{number}"] = torch.from_numpy(one.total)
+        for place, words in enumerate(one.encoded.values()):
+            tensors[f"{UPDATE}{number}.{place}"] = torch.from_numpy(words.view(np.int32))
     if known_secrets:
         together = bytearray(b"".join(sorted(known_secrets)))
         tensors[SECRETS] = torch.frombuffer(together, dtype=torch.uint8).view(-1, KEY_BYTES)
@@ -61,8 +59,8 @@ def save_simulation(
 
 def start_simulation(
     path: Path | None, server: Server, clients: Sequence[Client], fingerprint: str
-) -> tuple[list[RoundReport], OpenedSum | None, frozenset[bytes]]:
-    """Put a saved state into a server, or save its first one; return reports, last sum, revealed secrets.
+) -> tuple[list[RoundReport], tuple[OpenedSum, ...], frozenset[bytes]]:
+    """Put a saved state into a server, or save its first one; return reports, last sums, revealed secrets.
 
     The first state is there before any update: what a folder holds is of the training that its state names.
 
@@ -72,12 +70,12 @@ def start_simulation(
         StorageError: If it cannot be written.
     """
     if path is None:
-        return [], None, frozenset()
+        return [], (), frozenset()
     remove_leftovers(path)
     if not path.exists():
         _check_no_updates(path, clients)
-        save_simulation(path, server.net, server.state, [], None, (), fingerprint)
-        return [], None, frozenset()
+        save_simulation(path, server.net, server.state, [], (), (), fingerprint)
+        return [], (), frozenset()
     server.state, metadata, tensors = open_state(path, server.net, fingerprint)
     rounds = [_report(entry) for entry in json.loads(metadata["rounds"])]
     _check_ledgers(server.plan, clients, rounds)
@@ -116,12 +114,15 @@ def _check_ledgers(plan: TrainingPlan, clients: Sequence[Client], rounds: Sequen
             )
 
 
-def _last(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], plan: TrainingPlan) -> OpenedSum | None:
-    if "last" not in metadata:
-        return None
-    survivors, names = json.loads(metadata["last"])
-    encoded = {name: tensors[f"{UPDATE}{place}"].numpy().view(WORD_DTYPE) for place, name in enumerate(names)}
-    return OpenedSum(tuple(survivors), tensors[TOTAL].numpy(), encoded, plan.encoding)
+def _last(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], plan: TrainingPlan
+) -> tuple[OpenedSum, ...]:
+    last = []
+    for number, names in enumerate(json.loads(metadata["last"])):
+        updates = (tensors[f"{UPDATE}{number}.{place}"].numpy() for place in range(len(names)))
+        encoded = {name: words.view(WORD_DTYPE) for name, words in zip(names, updates, strict=True)}
+        last.append(OpenedSum(tensors[f"{TOTAL}{number}"].numpy(), encoded, plan.encoding))
+    return tuple(last)
 
 
 def _report(entry: dict[str, Any]) -> RoundReport:

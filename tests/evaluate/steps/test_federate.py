@@ -36,7 +36,7 @@ def test_sites_that_train_together(train, tmp_path):
         f"{name} weighs {least} and not {count}" in cut for name, count in counts.items() if count > least
     )
     told = [
-        note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")
+        note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in the sum of round")
     ]
     assert len(told) == 2
     assert all("secure sums do not hide that, differential privacy does" in note for note in told)
