@@ -82,15 +82,15 @@ def real_work(name, workload):
     return unit * getattr(workload, field)
 
 
-def step(machine, name, *, trial_errors=(), **more):
-    """A step whose trial is two seconds of work, and too long by some factors the first times."""
+def step(machine, name, *, trial=2.0, trial_errors=(), **more):
+    """A step whose trial is some seconds of work, and too long by some factors the first times."""
     field, unit = UNITS[name]
     errors = iter(trial_errors)
 
     def estimate(_context, trials):
         started = trials.clock()
-        machine.work(2.0)
-        measured = unit * (trials.clock() - started) / 2 * next(errors, 1.0)
+        machine.work(trial)
+        measured = unit * (trials.clock() - started) / trial * next(errors, 1.0)
         return lambda workload: measured * getattr(workload, field)
 
     amount = Amount(field, field, 3)
@@ -116,10 +116,10 @@ def test_where_the_machine_was_busy_in_the_trials_alone_no_more_is_cut_than_for_
 
 
 def test_processor_time_that_is_spent_on_waiting_in_the_trials_is_seen_when_the_machine_is_quiet(plan_on):
-    machine = Machine((30.0, 5.0), (ALWAYS, 1.0), wasted=0.5)
-    planner = plan_on(machine)
-    assert planner.trial_seconds > 30  # they were made twice
-    assert sum(sizes(planner)) > 45
+    machine = Machine((7.5, 5.0), (ALWAYS, 1.0), wasted=0.5)
+    planner = plan_on(machine, [step(machine, name, trial=0.5) for name in UNITS])
+    assert planner.trial_seconds == pytest.approx(7.5 + 1.5)  # they were made twice
+    assert sizes(planner) == [30, 19, 13]
     assert 105 < machine.now <= 120
 
 
@@ -153,6 +153,11 @@ def test_a_trial_that_went_wrong_once_is_made_again_where_it_would_cut_much(plan
     assert planner.trial_seconds == pytest.approx(12.0)
     assert sizes(planner) == [30, 19, 12]
     assert 105 < machine.now <= 120
+
+
+def test_trials_that_took_long_are_not_made_again(plan_on):
+    machine = Machine((ALWAYS, 10.0))
+    assert plan_on(machine).trial_seconds == pytest.approx(60.0)
 
 
 def test_seconds_that_end_by_the_clock_are_no_longer_on_a_busy_machine(plan_on):

@@ -102,6 +102,19 @@ def test_a_trial_that_was_disturbed_once_is_not_taken_for_the_time_of_an_example
     assert found == pytest.approx((0.32 - 0.1) / 24)
 
 
+def test_trials_are_short_by_the_time_though_the_processor_does_little_in_it(trials):
+    now, counts = [0.0], []
+    one = Trials(trials(0.4).context, lambda: now[0] / 10, lambda: now[0])
+    vars(one).update(forward=1e-9)
+
+    def work(count):
+        counts.append(count)
+        now[0] += 0.02 * count
+
+    assert one.seconds_per_example("training", work, 2_000) == pytest.approx(0.002)
+    assert max(counts) == 32
+
+
 def test_a_training_is_tried_on_many_batches_and_what_is_done_once_is_not_counted_for_each(trials):
     now, one, counts = [0.0], trials(0.4), []
     vars(one).update(forward=5e-5)

@@ -14,6 +14,9 @@ from quintain.drill.trials import Clock, Trials
 QUIETER = 1.5
 """Where the machine is less busy than in the trials by this factor, these are worth to be repeated."""
 
+SHORT_TRIALS = 0.1
+"""Of the time that is left: trials that would take less are made again."""
+
 
 @dataclass(frozen=True, slots=True)
 class BegunStep:
@@ -68,16 +71,23 @@ class Estimates:
         Args:
             planned: The steps that are done.
         """
-        return Trials(replace(self.context, planned=planned), self.work_clock)
+        return Trials(replace(self.context, planned=planned), self.work_clock, self.clock)
 
-    def is_quieter(self, trials: Trials) -> bool:
-        """Return whether the machine is much less busy than in the trials before, by the first new one."""
+    def is_quieter(self, trials: Trials, left: float) -> bool:
+        """Return whether the machine is much less busy than in the trials before, by the first new one.
+
+        Args:
+            trials: Of which none is made yet.
+            left: The time that is left, of which new trials may take a small part.
+        """
         if self._tried_at < QUIETER:
             return False
         started, work_started = self.clock(), self.work_clock()
         trials.forward  # noqa: B018  made when it is asked
         now = slowdown(self.clock() - started, self.work_clock() - work_started)
-        return now * QUIETER <= self._tried_at
+        # all of them take so much less time now, too
+        is_worth_it = self.trial_seconds * now / self._tried_at < SHORT_TRIALS * left
+        return is_worth_it and now * QUIETER <= self._tried_at
 
     def try_steps(
         self, steps: Sequence[Step], trials: Trials, *, keep_shorter: bool = False

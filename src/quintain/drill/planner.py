@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts, scale_workload
 from quintain.drill.context import DrillContext
-from quintain.drill.estimates import Estimates
+from quintain.drill.estimates import SHORT_TRIALS, Estimates
 from quintain.drill.lack_of_time import too_long
 from quintain.drill.settings import Workload
 from quintain.drill.step import Obstacle, Step
@@ -24,10 +24,8 @@ MARGIN = 0.95
 RETRIED = 0.2
 """Where more than this fraction of the time is left in the end, steps that wait are tried anew."""
 
-DOUBTED, SHORT_TRIALS = 2.0, 0.1
-"""Where all of the work would take so many times the time, the first trials are made twice, if they took less
-than the second part of it.
-"""
+DOUBTED = 2.0
+"""Where all of the work would take so many times the time, short first trials are made twice."""
 
 SHARED_KEY = "shared"
 
@@ -219,7 +217,7 @@ class Planner:
         possible = frozenset(one.name for one in self.steps if one.name not in self.obstacles)
         trials = self._estimates.trials(possible)
         first, is_short = SHARED_KEY not in self._fixed, self.trial_seconds < SHORT_TRIALS * left
-        if (first and is_short and needed > DOUBTED * left) or self._estimates.is_quieter(trials):
+        if (first and is_short and needed > DOUBTED * left) or self._estimates.is_quieter(trials, left):
             unfinished = [one for one in self.steps if not self.context.run.is_finished(one.name)]
             self._try(unfinished, trials, keep_shorter=True)
             self._estimates.pace.forget_estimates()

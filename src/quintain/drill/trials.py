@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ system_clock: Clock = time.monotonic
 """Seconds since some moment."""
 
 LONG_ENOUGH = 0.25
-"""A trial that takes so many seconds is not repeated with more examples."""
+"""A trial that takes so many seconds by the clock is not repeated with more examples."""
 
 LONGEST, SHORTEST, TOO_LONG = 4.0, 0.3, 0.01
 """A trial that would take longer than the last fraction of the drill, between these seconds, is not made: its
@@ -95,10 +95,19 @@ class Trials:
     Args:
         context: The context of the drill.
         clock: Tells the processor time of this thread, or the time where an accelerator or a service works.
+        wall_clock: Tells the time, which limits how long trials are; ``clock`` if not given.
     """
 
     context: DrillContext
     clock: Clock
+    wall_clock: Clock | None = None
+
+    def _timed(self, seconds: Callable[[], float]) -> tuple[float, float]:
+        """Return what a trial took, and how long it was by the time."""
+        clock = self.wall_clock or self.clock
+        started = clock()
+        taken = seconds()
+        return taken, max(clock() - started, taken)
 
     def seconds_per_example(
         self, kind: str, work: Callable[[int], object], available: int, *, most: int = MOST
@@ -128,15 +137,15 @@ class Trials:
         if most < 1:
             return expected
         count = min(2 * GROWTH, most)
-        taken = seconds(count)
-        if 2 * taken < self.too_long or count < most:
+        taken, long = self._timed(partial(seconds, count))
+        if 2 * long < self.too_long or count < most:
             # The first trial is mostly what is done once.
-            taken = seconds(count)
+            taken, long = self._timed(partial(seconds, count))
         before = 0, 0.0
-        while (taken < LONG_ENOUGH or count < FEW) and count < most:
+        while (long < LONG_ENOUGH or count < FEW) and count < most:
             before, count = (count, taken), min(count * GROWTH, most)
-            taken = seconds(count)
-        if 2 * taken < self.too_long:
+            taken, long = self._timed(partial(seconds, count))
+        if 2 * long < self.too_long:
             # What disturbs a trial makes it longer, never shorter.
             taken = min(taken, seconds(count))
         # What a batch takes whatever it holds is the same in both trials.
@@ -168,14 +177,18 @@ class Trials:
         """One forward pass."""
         x, model = self.context.test.batch(np.arange(min(MOST, len(self.context.test))))[0], self.model
         model.predict(x[:1])  # the first call builds what later ones find
-        count, taken = 1, 0.0
-        while True:
+
+        def seconds(count: int) -> float:
             started = self.clock()
             model.predict(x[:count])
-            taken = self.clock() - started
+            return self.clock() - started
+
+        count = 1
+        while True:
+            taken, long = self._timed(partial(seconds, count))
             # One call alone says little of many examples: on a busy machine it may take long by itself.
-            enough = taken >= LONG_ENOUGH and count >= FEW
-            if enough or GROWTH * taken > self.too_long or count == len(x):
+            enough = long >= LONG_ENOUGH and count >= FEW
+            if enough or GROWTH * long > self.too_long or count == len(x):
                 return taken / count
             count = min(count * GROWTH, len(x))
 
