@@ -674,7 +674,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "spsa",
         "quintain.attacks.score_based.spsa:SPSA",
-        "gradient ascent with Adam, and gradients that pairs of random signs tell",
+        "gradient ascent with Adam, with gradients estimated from pairs of random signs",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from quintain.attacks import NES, SPSA, Goal, Search
 from quintain.attacks.score_based.gradient_estimation import estimate_gradient
-from quintain.attacks.score_based.spsa import signs
+from quintain.attacks.score_based.spsa import random_signs
 from quintain.core.errors import SettingError
 from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2, ExampleRNG, Linf
@@ -33,7 +33,7 @@ def test_probes_along_every_axis_tell_a_linear_slope_exactly() -> None:
     assert search.model.forwards.tolist() == [7, 7]
 
 
-@pytest.mark.parametrize("noise", [ExampleRNG.normal, signs])
+@pytest.mark.parametrize("noise", [ExampleRNG.normal, random_signs])
 def test_what_is_equal_on_both_sides_cancels(noise: object) -> None:
     x = torch.full((2, 5), 0.5, dtype=torch.float64)
     model = lambda z: torch.stack((torch.zeros(len(z), dtype=z.dtype), (z - 0.5).square().sum(1)), 1)  # noqa: E731

@@ -31,7 +31,7 @@ Noise = Callable[[ExampleRNG, Tensor], Tensor]
 def ascend_estimated_gradient(
     search: Search,
     *,
-    state: Callable[[Tensor], State],
+    init: Callable[[Tensor], State],
     update: EstimateUpdate[State],
     noise: Noise,
     queries: int,
@@ -46,7 +46,7 @@ def ascend_estimated_gradient(
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
-        state: The first state from clean inputs (n, *S).
+        init: Gives the first state from clean inputs (n, *S).
         update: Gives the next state; its points must be allowed.
         noise: The directions of the probes.
         queries: Most queries per example.
@@ -64,7 +64,7 @@ def ascend_estimated_gradient(
         return
     steps = queries // (2 * pairs + 1)
     clean = search.x[rows]
-    cache, current = search.threat.projection_cache(clean), state(clean)
+    cache, current = search.threat.projection_cache(clean), init(clean)
     for step in range(steps):
         active = search.is_active(rows, 2 * pairs + 1)
         if not active.all():

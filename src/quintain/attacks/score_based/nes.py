@@ -21,7 +21,7 @@ from quintain.threats.threat import ProjectionCache
 
 @dataclass(frozen=True, slots=True)
 class NES(Attack):
-    r"""Projected ascent along a running mean of gradients that pairs of normal probes estimate.
+    r"""Projected ascent along a running mean of gradients estimated from pairs of normal probes.
 
     .. math:: g_t = \mu g_{t-1} + (1 - \mu) \hat g_t, \qquad z_{t+1} = \Pi_x(z_t + s_t), \quad
         s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, g_t \rangle
@@ -87,7 +87,7 @@ class NES(Attack):
 
         ascend_estimated_gradient(
             search,
-            state=init,
+            init=init,
             update=update,
             noise=ExampleRNG.normal,
             queries=self.queries,

@@ -1,4 +1,4 @@
-"""Simultaneous perturbation: the sign of chance, twice, and Adam."""
+"""SPSA: gradients estimated from pairs of probes with random signs, followed by Adam."""
 
 import math
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
-MEMORY = (0.9, 0.999)
-"""Of Adam's running means of the gradient and of its square."""
+ADAM_BETAS = (0.9, 0.999)
+"""Adam's decay rates: of the running mean of the gradient, and of that of its square."""
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 """Points, mean gradients, mean squares, and how many steps each example has made (n,)."""
@@ -29,7 +29,7 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class SPSA(Attack):
-    r"""Projected ascent with Adam along gradients that pairs of probes with random signs estimate.
+    r"""Projected ascent with Adam along gradients estimated from pairs of probes with random signs.
 
     .. math::
         \hat g_t = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i
@@ -40,9 +40,8 @@ class SPSA(Attack):
     where lengths are Euclidean).
 
     Args:
-        queries: How often the model is asked about an example, at most; an example stops at its first
-            success.
-        pairs: Pairs of probes a step.
+        queries: Most queries per example; an example stops at its first success.
+        pairs: Pairs of probes per step.
         sigma: How far a probe moves each coordinate, in the units of the data.
         rel_step_size: Adam's first step, as a fraction of the threat's ``eps``.
 
@@ -57,7 +56,7 @@ class SPSA(Attack):
     """
 
     name: ClassVar[str] = "spsa"
-    summary: ClassVar[str] = "gradient ascent with Adam, and gradients that pairs of random signs tell"
+    summary: ClassVar[str] = "gradient ascent with Adam, with gradients estimated from pairs of random signs"
     use_for: ClassVar[str] = "a second opinion: estimated gradients with Adam"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
@@ -74,7 +73,7 @@ class SPSA(Attack):
         check_probe_settings(self.queries, self.pairs, self.sigma, self.rel_step_size)
 
     def run(self, search: Search) -> None:
-        """Estimate and step, from the clean point."""
+        """Estimate gradients and follow them with Adam, from the clean point."""
         threat = search.threat
         l2_scale = math.sqrt(search.x[:1].numel() or 1) if isinstance(threat, L2) else 1.0
 
@@ -84,17 +83,18 @@ class SPSA(Attack):
             z, mean, square, steps_done = state
             gradient, steps_done = gradient.nan_to_num(0.0, 0.0, 0.0), steps_done + 1
             # Adam with bias correction; step counts per example, since examples may stop apart
-            mean, square = mean.lerp(gradient, 1 - MEMORY[0]), square.lerp(gradient.square(), 1 - MEMORY[1])
-            corrections = [expand_rows(1 - memory**steps_done, z) for memory in MEMORY]
+            mean = mean.lerp(gradient, 1 - ADAM_BETAS[0])
+            square = square.lerp(gradient.square(), 1 - ADAM_BETAS[1])
+            corrections = [expand_rows(1 - beta**steps_done, z) for beta in ADAM_BETAS]
             step = (mean / corrections[0]) / ((square / corrections[1]).sqrt() + torch.finfo(z.dtype).tiny)
             step_size = self.rel_step_size * threat.eps * cosine_decay(progress) / l2_scale
             return threat.project(z + step_size * step, clean, cache), mean, square, steps_done
 
         ascend_estimated_gradient(
             search,
-            state=init,
+            init=init,
             update=update,
-            noise=signs,
+            noise=random_signs,
             queries=self.queries,
             pairs=self.pairs,
             sigma=self.sigma,
@@ -103,10 +103,10 @@ class SPSA(Attack):
 
 
 def init(clean: Tensor) -> State:
-    """Return the clean points, and nothing remembered."""
+    """Return the first state: the clean points, zero running means and no step made."""
     return clean, torch.zeros_like(clean), torch.zeros_like(clean), clean.new_zeros(len(clean))
 
 
-def signs(rng: ExampleRNG, like: Tensor) -> Tensor:
+def random_signs(rng: ExampleRNG, like: Tensor) -> Tensor:
     """Return random signs of the shape of a tensor."""
     return torch.where(rng.uniform(like) < 0.5, -1.0, 1.0).to(like.dtype)
