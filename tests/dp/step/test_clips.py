@@ -1,4 +1,4 @@
-"""Ways to clip by name, bounds and noise that are scheduled, and a bound that is learnt."""
+"""Clipping methods by their names, schedules of the bound and of the noise, and adaptive clipping."""
 
 import math
 from fractions import Fraction
@@ -52,7 +52,7 @@ from quintain.dp.step.noise import noisy_count
         ),
     ],
 )
-def test_a_name_and_its_settings_are_a_way_to_clip(private, settings, clip) -> None:
+def test_a_name_and_its_settings_make_a_clipping_method(private, settings, clip) -> None:
     _, optimizer, _, _ = private(**{"noise_multiplier": 0.5, **settings})
     assert optimizer.clip == clip
 
@@ -81,13 +81,13 @@ def test_per_layer_bounds_each_parameter(private) -> None:
     _, optimizer, _, _ = private(batch=40, noise_multiplier=0.0, max_grad_norm=bounds, clipping="per_layer")
     assert optimizer.max_grad_norm == pytest.approx(math.hypot(*bounds))
     sums = []
-    for keep in (slice(0, 40), slice(1, 40)):
+    for rows in (slice(0, 40), slice(1, 40)):
         torch.manual_seed(0)
         net, optimizer, loader, _ = private(
             batch=40, noise_multiplier=0.0, max_grad_norm=bounds, clipping="per_layer"
         )
         x, y = next(iter(loader))
-        F.cross_entropy(net(x[keep]), y[keep]).backward()
+        F.cross_entropy(net(x[rows]), y[rows]).backward()
         optimizer.clip_and_accumulate()
         sums.append([part.clone() for part in optimizer.private_step.sum.clipped.by_parameter.values()])
     for bound, one, other in zip(bounds, *sums, strict=True):
@@ -227,22 +227,24 @@ def test_the_bound_moves_on_an_empty_batch_too_and_resumes(private) -> None:
 def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
     for secure in (False, True):
-        drawn = [
+        noises = [
             noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.private_step.stream, secure=secure)
             - 7
             for _ in range(2000)
         ]
-        assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
+        # Noise of 3 on the count of unclipped examples is 2 * 3 on its double, which is what is made noisy.
+        # The standard deviation of n normal numbers has a relative standard error of 1 / sqrt(2 n): five.
+        assert torch.tensor(noises).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
 
 
 def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    moved = AdaptiveClipping.updated
-    monkeypatch.setattr(
-        AdaptiveClipping,
-        "updated",
-        lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch),
-    )
+    noisy_counts, original = [], AdaptiveClipping.for_next_step
+
+    def recording(self, noisy_count, expected_batch_size):
+        noisy_counts.append(noisy_count)
+        return original(self, noisy_count, expected_batch_size)
+
+    monkeypatch.setattr(AdaptiveClipping, "for_next_step", recording)
     net = nn.Linear(6, 2)
     net, optimizer, loader = PrivacyEngine(secure_mode=True).make_private(
         module=net,
@@ -251,11 +253,14 @@ def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.M
         noise_multiplier=1.0,
         clipping="adaptive",
     )
-    grid = math.isqrt(int(VARIANCE / Fraction(2 * optimizer.clip.unclipped_count_std) ** 2))
+    # VARIANCE is in squared grid steps, and the noise of the doubled count has the standard deviation
+    # 2 * unclipped_count_std: so many grid steps make one of the count. The noisy count is a whole number
+    # of them, rounded once by the division.
+    steps_per_count = math.isqrt(int(VARIANCE / Fraction(2 * optimizer.clip.unclipped_count_std) ** 2))
     for _ in range(20):
         for x, y in loader:
             optimizer.zero_grad()
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
-    assert len(seen) == 40
-    assert all(votes == round(votes * grid) / grid for votes in seen)
+    assert len(noisy_counts) == 40
+    assert all(count == round(count * steps_per_count) / steps_per_count for count in noisy_counts)

@@ -93,7 +93,7 @@ class AdaptiveClipping:
         """Twice the number of unclipped examples less the number of examples; one record moves it by 1."""
         return 2 * int((norms <= self.max_grad_norm).sum()) - len(norms)
 
-    def updated(self, noisy_count: float, expected_batch_size: int) -> "AdaptiveClipping":
+    def for_next_step(self, noisy_count: float, expected_batch_size: int) -> "AdaptiveClipping":
         """The clipping method for the next step, from the noisy doubled centered count."""
         unclipped_fraction = 0.5 + noisy_count / (2 * expected_batch_size)
         bound = self.max_grad_norm * math.exp(

@@ -70,7 +70,7 @@ class NoisySum:
                 noisy = noisy_count(
                     int(count_tensor), clip.unclipped_count_std, count_stream, secure=self._secure_mode
                 )
-            settings.use_learned_clip(clip.updated(noisy, batch_size))
+            settings.use_learned_clip(clip.for_next_step(noisy, batch_size))
 
     def to_gradients(self) -> dict[nn.Parameter, Tensor]:
         """The noisy mean as gradients."""
