@@ -8,14 +8,14 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.utils.uniform_sampler import check_rate, steps_per_epoch_at, stream_from_generator
 from quintain.dp.sampling.batch_source import batch_source_for, refuse_to_fetch, with_batches
 from quintain.dp.sampling.poisson_loader import PoissonLoader
 from quintain.dp.sampling.repeated_records import warn_of_repeats
 
 __all__ = ["DPDataLoader", "switch_generator"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class DPDataLoader(PoissonLoader[Any]):

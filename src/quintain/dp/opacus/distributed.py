@@ -1,7 +1,7 @@
 """Training by several processes."""
 
 from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["DifferentiallyPrivateDistributedDataParallel"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)

@@ -29,7 +29,7 @@ from quintain.dp.opacus.grad_sample.grad_samples import (
 )
 from quintain.dp.opacus.optimizers.noise_generator import GeneratorNoise
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.schedulers.scheduler import Scheduler
 from quintain.dp.opacus.utils.fast_gradient_clipping_utils import CheckedCriterion
 from quintain.dp.opacus.validators.module_validator import ModuleValidator
@@ -47,7 +47,7 @@ from quintain.dp.step.clipping import ClippingMethod, as_clipping_method
 from quintain.dp.write_once import WriteOnce
 
 __all__ = ["PrivacyEngine"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 LossReduction = Literal["mean", "sum"]
 ClippingName = Literal["flat", "per_layer", "adaptive", "automatic"]

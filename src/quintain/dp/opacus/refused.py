@@ -175,8 +175,8 @@ REFUSED: Mapping[str, Mapping[str, str]] = _by_path()
 """By module path inside opacus, the names that are missing here, each with why and what to use instead."""
 
 
-def refusing(module: str) -> Callable[[str], Any]:
-    """A module's ``__getattr__``, which says why a name of Opacus is not here.
+def missing_name_getattr(module: str) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__``, which says why a name of Opacus is missing from it.
 
     Args:
         module: Its ``__name__``.
@@ -217,4 +217,4 @@ class RefusedModules(MetaPathFinder, Loader):
             f"Names of ``{module.__name__.removeprefix('quintain.dp.')}``, none of which is here."
         )
         module.__all__ = []  # type: ignore[attr-defined]
-        module.__getattr__ = refusing(module.__name__)  # type: ignore[method-assign]
+        module.__getattr__ = missing_name_getattr(module.__name__)  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from quintain.dp.opacus.accountants.gdp import GaussianAccountant
 from quintain.dp.opacus.accountants.prv import PRVAccountant
 from quintain.dp.opacus.accountants.rdp import RDPAccountant
 from quintain.dp.opacus.accountants.registry import create_accountant, register_accountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = [
     "GaussianAccountant",
@@ -15,4 +15,4 @@ __all__ = [
     "create_accountant",
     "register_accountant",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)

@@ -8,10 +8,10 @@ from typing import Any
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting.pld import check_delta, validated_history
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["IAccountant"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class IAccountant(ABC):

@@ -3,10 +3,10 @@
 import warnings
 
 from quintain.dp.opacus.accountants.pld import PLDAccountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["GaussianAccountant"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class GaussianAccountant(PLDAccountant):

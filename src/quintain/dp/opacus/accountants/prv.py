@@ -6,10 +6,10 @@ from typing import Any
 from quintain.dp.accounting import prv
 from quintain.dp.accounting.pld import composed_epsilon
 from quintain.dp.opacus.accountants.accountant import IAccountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["PRVAccountant"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class PRVAccountant(IAccountant):

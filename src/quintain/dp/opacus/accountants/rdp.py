@@ -5,10 +5,10 @@ from typing import Any
 
 from quintain.dp.accounting.rdp import rdp_epsilon
 from quintain.dp.opacus.accountants.accountant import IAccountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["RDPAccountant"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class RDPAccountant(IAccountant):

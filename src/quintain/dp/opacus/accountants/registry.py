@@ -6,10 +6,10 @@ from quintain.dp.opacus.accountants.gdp import GaussianAccountant
 from quintain.dp.opacus.accountants.pld import PLDAccountant
 from quintain.dp.opacus.accountants.prv import PRVAccountant
 from quintain.dp.opacus.accountants.rdp import RDPAccountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["create_accountant", "register_accountant"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 _ACCOUNTANTS: dict[str, type[IAccountant]] = {

@@ -8,10 +8,10 @@ from quintain.dp.accounting.calibration import calibrate_noise_multiplier
 from quintain.dp.accounting.epoch_calibration import MAX_NOISE_MULTIPLIER
 from quintain.dp.accounting.pld import validated_history
 from quintain.dp.opacus.accountants.registry import create_accountant
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["get_noise_multiplier"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 NOISE_RELATIVE_TOLERANCE = 1e-4

@@ -6,7 +6,7 @@ from quintain.dp.opacus.grad_sample.grad_sample_module_fast_gradient_clipping im
 )
 from quintain.dp.opacus.grad_sample.gsm_exp_weights import GradSampleModuleExpandedWeights
 from quintain.dp.opacus.grad_sample.utils import get_gsm_class, register_grad_sampler, wrap_model
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = [
     "GradSampleModule",
@@ -16,4 +16,4 @@ __all__ = [
     "register_grad_sampler",
     "wrap_model",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)

@@ -8,12 +8,12 @@ from torch import nn
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
 from quintain.dp.opacus.grad_sample.grad_samples import GradSamples
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.rules import RULES, Rule
 from quintain.dp.step.checks import is_mean
 
 __all__ = ["GradSampleModule"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class GradSampleModule(nn.Module):

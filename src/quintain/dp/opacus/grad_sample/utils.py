@@ -10,11 +10,11 @@ from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
 from quintain.dp.opacus.grad_sample.grad_sample_module_fast_gradient_clipping import (
     GradSampleModuleFastGradientClipping,
 )
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.rules import register_rule
 
 __all__ = ["get_gsm_class", "register_grad_sampler", "wrap_model"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 MODES = ("hooks", "functorch", "ew", "ghost")

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.per_example.grads import DenseGrads
 from quintain.dp.rules import register_rule
 
 __all__ = ["DPMultiheadAttention", "SequenceBias"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 DPMultiheadAttention = nn.MultiheadAttention

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["DPGRU", "DPLSTM", "DPRNN"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 DPLSTM = nn.LSTM

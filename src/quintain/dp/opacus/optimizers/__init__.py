@@ -11,7 +11,7 @@ from quintain.dp.opacus.optimizers.ddpoptimizer_fast_gradient_clipping import (
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
 from quintain.dp.opacus.optimizers.perlayeroptimizer import DPPerLayerOptimizer
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = [
     "AdaClipDPOptimizer",
@@ -23,7 +23,7 @@ __all__ = [
     "SimpleDistributedPerLayerOptimizer",
     "get_optimizer_class",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def get_optimizer_class(

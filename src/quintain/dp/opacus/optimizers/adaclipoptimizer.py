@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.step.adaptive import AdaptiveClipping
 
 __all__ = ["AdaClipDPOptimizer"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class AdaClipDPOptimizer(DPOptimizer):

@@ -7,11 +7,11 @@ import torch
 from quintain.core.errors import PrivacyError
 from quintain.dp.distributed import current_world
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.sampling.loader import SamplingLoader
 
 __all__ = ["DistributedDPOptimizer"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class DistributedDPOptimizer(DPOptimizer):

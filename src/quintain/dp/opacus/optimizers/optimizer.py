@@ -13,7 +13,7 @@ from quintain.dp.capture.hooks import Capture
 from quintain.dp.opacus.grad_sample.grad_samples import capture_of_optimizer, pending_grad_samples
 from quintain.dp.opacus.optimizers.noise_generator import noise_stream_from_generator
 from quintain.dp.opacus.optimizers.unknown_sampling import UnknownSampling
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.stepped_loader import SteppedLoader
 from quintain.dp.step.checks import check_optimizer_is_plain
@@ -23,7 +23,7 @@ from quintain.dp.step.phase import SUSPENDED
 from quintain.dp.step.private_step import PrivateStep
 
 __all__ = ["DPOptimizer"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class DPOptimizer(PrivateOptimizer[torch.optim.Optimizer]):

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["params"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def params(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

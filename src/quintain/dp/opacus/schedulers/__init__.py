@@ -1,6 +1,6 @@
 """Noise and bounds that change from epoch to epoch."""
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.schedulers.grad_clip_scheduler import (
     ExponentialGradClip,
     LambdaGradClip,
@@ -16,4 +16,4 @@ __all__ = [
     "StepGradClip",
     "StepNoise",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)

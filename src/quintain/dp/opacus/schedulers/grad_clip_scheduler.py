@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.schedulers.scheduler import ExponentialScheduler, Scheduler, StepScheduler
 
 __all__ = ["ExponentialGradClip", "LambdaGradClip", "StepGradClip"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class ExponentialGradClip(ExponentialScheduler):

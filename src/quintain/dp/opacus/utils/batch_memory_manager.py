@@ -5,13 +5,13 @@ from types import TracebackType
 from typing import Any
 
 from quintain.core.limits import require_at_least
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.out_of_memory import check_pair
 
 __all__ = ["BatchMemoryManager"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class BatchMemoryManager:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = [
     "are_state_dict_equal",
@@ -19,7 +19,7 @@ __all__ = [
     "trainable_modules",
     "trainable_parameters",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def parametrized_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = ["compute_seq_lengths"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def compute_seq_lengths(batch_sizes: Tensor) -> list[int]:

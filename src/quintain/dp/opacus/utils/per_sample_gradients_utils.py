@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
 from quintain.dp.opacus.grad_sample.utils import check_mode
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.utils.module_utils import clone_module
 
 __all__ = ["check_per_sample_gradients_are_correct", "clone_module"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def check_per_sample_gradients_are_correct(

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.per_example.numerics import flatten_examples as flattened
 
 __all__ = ["calc_sample_norms", "calc_sample_norms_one_layer", "sum_over_all_but_batch_and_last_n"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 def calc_sample_norms(named_params: Iterator[tuple[str, Tensor]], flat: bool = True) -> list[Tensor]:

@@ -8,13 +8,13 @@ import torch
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.randomness.stream import WORD_RANGE, RandomStream
 from quintain.dp.sampling.ordinary_loader import PoissonRows
 from quintain.dp.sampling.physical_batch import Indices
 
 __all__ = ["DistributedUniformWithReplacementSampler", "UniformWithReplacementSampler"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class UniformWithReplacementSampler(PoissonRows):

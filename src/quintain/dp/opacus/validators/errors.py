@@ -1,7 +1,7 @@
 """What scripts of private training catch: why a module cannot be private."""
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 
 __all__ = [
     "IllegalModuleConfigurationError",
@@ -11,7 +11,7 @@ __all__ = [
     "UnsupportedError",
     "UnsupportedModuleError",
 ]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 class UnsupportedError(PrivacyError, ValueError):

@@ -11,7 +11,7 @@ from quintain.core.errors import PrivacyError
 from quintain.core.limits import require_at_least
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.layer_checks import BATCH_NORMS, INSTANCE_NORMS
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.validators.errors import (
     IllegalModuleConfigurationError,
     NotYetSupportedModuleError,
@@ -22,7 +22,7 @@ from quintain.dp.opacus.validators.errors import (
 from quintain.dp.rules import Rule
 
 __all__ = ["ModuleValidator"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 DEFAULT_NUM_GROUPS = 32

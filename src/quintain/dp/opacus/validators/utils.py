@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.refused import missing_name_getattr
 from quintain.dp.opacus.validators.module_validator import ModuleValidator
 
 __all__ = ["register_module_fixer", "register_module_validator"]
-__getattr__ = refusing(__name__)
+__getattr__ = missing_name_getattr(__name__)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
