@@ -13,7 +13,7 @@ class WriteOnce:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.WRITE_ONCE and name in self.__dict__:
             raise PrivacyError(
-                f"got another {name!r} for a {type(self).__name__}; expected the one that it was made with, on "
-                "which the privacy accounting depends: make a new PrivacyEngine, and call make_private again"
+                f"got another {name!r} for a {type(self).__name__}; expected the one that it was made with, "
+                "on which the privacy accounting depends: make a new PrivacyEngine, and call make_private anew"
             )
         super().__setattr__(name, value)

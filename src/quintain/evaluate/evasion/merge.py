@@ -21,7 +21,7 @@ from quintain.results.robustness_records import AttackRow, BreakLog
 from quintain.threats.threat import Threat
 
 MAX_POINTS = 24
-"""Largest number of points of a curve of accuracy against queries."""
+"""Most points of a curve of accuracy against queries, after the first at zero queries."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,8 @@ class MergedAttacks:
         by_attack: The arrays of each attack.
         radius: Size of the smallest change that broke the example; 0 where it is misclassified without any.
         invalid: Whether the model gave NaN.
-        found_by: The first attack that broke it.
+        found_by: The first attack that broke it, as "attack" or "attack: member"; ``UNCHANGED`` if it is
+            misclassified without a change; empty if unbroken or invalid.
         queries_to_success: That attack's queries.
         forwards, backwards: Passes of all attacks, bisection included.
         images: The adversarial examples that are kept, in the order in which they were found.
@@ -95,14 +96,17 @@ def merge_chunks(
         },
         radius=np.where(correct, math.inf, 0.0),
         invalid=invalid.copy(),
-        found_by=["" if fine or none else UNCHANGED for fine, none in zip(correct, invalid, strict=True)],
+        found_by=[
+            "" if is_correct or is_invalid else UNCHANGED
+            for is_correct, is_invalid in zip(correct, invalid, strict=True)
+        ],
         queries_to_success=zeros.copy(),
         forwards=zeros.copy(),
         backwards=zeros.copy(),
     )
     attacks, threats = list(job.attacks), [threat.spec for threat in job.threats]
     for key in sorted(
-        result.chunks, key=lambda one: (one.batch, attacks.index(one.attack), threats.index(one.threat))
+        result.chunks, key=lambda key: (key.batch, attacks.index(key.attack), threats.index(key.threat))
     ):
         _add_chunk(merged, key.attack, key.threat, job.threats, result.chunks[key])
     return merged
@@ -164,8 +168,8 @@ def correct_by_queries(queries: Sequence[int] | np.ndarray, start: int) -> tuple
     steps = np.unique(ordered)
     if len(steps) > MAX_POINTS:
         steps = np.unique(np.ceil(np.geomspace(max(steps[0], 1), steps[-1], MAX_POINTS)).astype(np.int64))
-    left = start - np.searchsorted(ordered, steps, side="right")
-    return ((0, start), *zip(steps.tolist(), left.tolist(), strict=True))
+    still_correct = start - np.searchsorted(ordered, steps, side="right")
+    return ((0, start), *zip(steps.tolist(), still_correct.tolist(), strict=True))
 
 
 def _add_chunk(merged: MergedAttacks, name: str, spec: str, threats: Sequence[Threat], chunk: Chunk) -> None:
@@ -187,17 +191,17 @@ def _add_chunk(merged: MergedAttacks, name: str, spec: str, threats: Sequence[Th
     merged.invalid[rows] |= chunk.invalid
     merged.forwards[rows] += chunk.forwards + chunk.bisection_queries
     merged.backwards[rows] += chunk.backwards
-    hit = rows[broken]
+    broken_rows = rows[broken]
     eps = np.array([threat.eps for threat in threats])
-    arrays.smallest_broken[hit] = np.searchsorted(eps, chunk.size[broken])
-    arrays.queries_to_success[hit] = chunk.queries_to_success[broken]
-    merged.radius[hit] = np.minimum(merged.radius[hit], chunk.radius[broken])
-    members, queries = chunk.found_by[broken].tolist(), chunk.queries_to_success[broken].tolist()
-    for row, member, asked in zip(hit.tolist(), members, queries, strict=True):
+    arrays.smallest_broken[broken_rows] = np.searchsorted(eps, chunk.size[broken])
+    arrays.queries_to_success[broken_rows] = chunk.queries_to_success[broken]
+    merged.radius[broken_rows] = np.minimum(merged.radius[broken_rows], chunk.radius[broken])
+    members, queries_to_success = chunk.found_by[broken].tolist(), chunk.queries_to_success[broken].tolist()
+    for row, member, num_queries in zip(broken_rows.tolist(), members, queries_to_success, strict=True):
         arrays.found_by[row] = member
         if not merged.found_by[row]:
             merged.found_by[row] = name if member in ("", UNCHANGED, name) else f"{name}: {member}"
-            merged.queries_to_success[row] = asked
+            merged.queries_to_success[row] = num_queries
     size = dict(zip(rows.tolist(), chunk.size.tolist(), strict=True))
     for row, image in zip(chunk.kept.tolist(), chunk.images, strict=True):
         merged.images.setdefault(row, AdversarialExample(row, from_numpy(image), size[row]))
