@@ -14,6 +14,6 @@ class WriteOnce:
         if name in self.WRITE_ONCE and name in self.__dict__:
             raise PrivacyError(
                 f"got another {name!r} for a {type(self).__name__}; expected the one that it was made with, "
-                "on which the privacy accounting depends: make a new PrivacyEngine, and call make_private anew"
+                "on which the privacy accounting depends: make a new PrivacyEngine and call make_private anew"
             )
         super().__setattr__(name, value)
