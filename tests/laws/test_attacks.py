@@ -19,7 +19,6 @@ from quintain.testing import (
     check_no_gradients,
     check_nonfinite_gradient,
     check_optimality_gap,
-    check_other_box,
     check_outcomes,
     check_queries_counted,
     check_small_batches,
@@ -28,6 +27,7 @@ from quintain.testing import (
     check_targets,
     check_unsupported_refused,
     check_untouched,
+    check_wider_data_box,
     check_zero_size,
     example_threat,
     gap_shape,
@@ -168,4 +168,4 @@ def test_the_callers_gradient_mode_does_not_matter(attack_name: str, ball_name: 
 
 @each_once([pair for pair in PAIRS if pair[1] in CLOSED_FORMS])
 def test_another_box_is_kept(attack_name: str, ball_name: str) -> None:
-    check_other_box(attack_of(attack_name), law_threat(ball_name))
+    check_wider_data_box(attack_of(attack_name), law_threat(ball_name))

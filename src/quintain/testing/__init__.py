@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from quintain.testing.attack_edge_laws import check_misclassified_cost as check_misclassified_cost
     from quintain.testing.attack_edge_laws import check_nan_is_error as check_nan_is_error
     from quintain.testing.attack_edge_laws import check_nonfinite_gradient as check_nonfinite_gradient
-    from quintain.testing.attack_edge_laws import check_other_box as check_other_box
     from quintain.testing.attack_edge_laws import check_small_batches as check_small_batches
     from quintain.testing.attack_edge_laws import check_unsupported_refused as check_unsupported_refused
+    from quintain.testing.attack_edge_laws import check_wider_data_box as check_wider_data_box
     from quintain.testing.attack_edge_laws import check_zero_size as check_zero_size
     from quintain.testing.attack_laws import check_labels_suffice as check_labels_suffice
     from quintain.testing.attack_laws import check_max_queries as check_max_queries
@@ -129,7 +129,7 @@ if TYPE_CHECKING:
     from quintain.testing.privacy_laws import check_rule as check_rule
     from quintain.testing.privacy_laws import check_rule_gradients as check_rule_gradients
     from quintain.testing.privacy_laws import contributions as contributions
-    from quintain.testing.sticker_laws import check_sticker_manners as check_sticker_manners
+    from quintain.testing.sticker_laws import check_sticker_edge_cases as check_sticker_edge_cases
     from quintain.testing.sticker_laws import (
         check_stickers_break_nothing_certified as check_stickers_break_nothing_certified,
     )

@@ -169,8 +169,8 @@ def check_gradient_mode(attack: Attack, threat: Threat) -> None:
         require(not outcome.adversarial.requires_grad, "points without a graph")
 
 
-def check_other_box(attack: Attack, threat: Threat) -> None:
-    """In the data box [-1, 2] every point stays in ball and box.
+def check_wider_data_box(attack: Attack, threat: Threat) -> None:
+    """In the data box [-1, 2], wider than [0, 1], every returned point stays in the ball and in the box.
 
     Args:
         attack: The attack.

@@ -19,9 +19,9 @@ from quintain.testing.attack_edge_laws import (
     check_misclassified_cost,
     check_nan_is_error,
     check_nonfinite_gradient,
-    check_other_box,
     check_small_batches,
     check_unsupported_refused,
+    check_wider_data_box,
     check_zero_size,
 )
 from quintain.testing.attack_laws import (
@@ -73,7 +73,9 @@ def check_attack(attack: Attack) -> None:
     for kind in kinds:
         laws += _laws_in(tested, kind)
     for kind in closed_kinds(attack):
-        laws.append((f"another box is kept in {kind}", partial(check_other_box, tested, law_threat(kind))))
+        laws.append(
+            (f"a wider data box is kept in {kind}", partial(check_wider_data_box, tested, law_threat(kind)))
+        )
     laws += _smallest_change_laws(measured) if attack.minimum_norm else _gap_laws(measured)
     run_laws(f"the attack {attack.name}", laws, attack.exemptions)
 

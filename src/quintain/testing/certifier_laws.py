@@ -12,7 +12,7 @@ from quintain.certify import CertificateOutcome, largest_certified_radius
 from quintain.models import Classifier
 from quintain.testing.checking import Law, require, require_equal, run_laws
 from quintain.testing.closed_forms import half_space
-from quintain.testing.sticker_laws import check_sticker_manners, check_stickers_break_nothing_certified
+from quintain.testing.sticker_laws import check_sticker_edge_cases, check_stickers_break_nothing_certified
 from quintain.threats import L1, L2, Linf, Threat
 
 Certify = Callable[[Classifier, Tensor, Tensor], Tensor]
@@ -45,7 +45,7 @@ def check_certifier(certifier: Any, *, alpha: float = 0.0) -> None:
     if stickers:
         laws += [
             ("no sticker breaks", partial(check_stickers_break_nothing_certified, certifier)),
-            ("manners with stickers", partial(check_sticker_manners, certifier)),
+            ("edge cases of stickers", partial(check_sticker_edge_cases, certifier)),
         ]
     for kind in kinds:
         radii = partial(certified_radii, certifier, kind=kind)

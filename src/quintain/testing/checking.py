@@ -25,7 +25,8 @@ def require(holds: bool | Tensor, expected: str, got: str = "") -> None:
             return
         failed = (~holds.flatten()).nonzero().flatten().tolist()
         named = ", ".join(map(str, failed[:8])) + (" ..." if len(failed) > 8 else "")
-        got = f"{got + ', ' if got else ''}{len(failed)} of {holds.numel()} otherwise: {named}"
+        number = f"{len(failed)} of {holds.numel()} examples for which it does not hold: rows {named}"
+        got = f"{got}, {number}" if got else number
     elif holds:
         return
     raise AssertionError(f"expected {expected}" + (f"; got {got}" if got else ""))

@@ -74,8 +74,8 @@ def check_stickers_break_nothing_certified(certifier: Any) -> None:
     require(seen == {True, False}, "some stickers certified, and some not", f"{seen}")
 
 
-def check_sticker_manners(certifier: Any) -> None:
-    """Nothing is proven of what is wrong or NaN; each image is certified by itself, and the model untouched.
+def check_sticker_edge_cases(certifier: Any) -> None:
+    """No wrong or NaN output is certified, each image is certified by itself, and the model stays untouched.
 
     Args:
         certifier: A certifier that supports ``patch``.
