@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import quintain as q
 from benchmarks.harness import Comparison
-from benchmarks.leakage.membership import CANARIES, FOLDER, SHADOWS, trainings
+from benchmarks.leakage.membership import CANARIES, FOLDER, SEEDS, SHADOWS, trainings
 from quintain.core.registry import declared_entries
 from quintain.evaluate.leaks.membership_trial import MembershipTrial, own_target
 from quintain.leakage.attack import Candidates
@@ -31,7 +31,6 @@ from quintain.leakage.view import ModelView
 
 Scores = NDArray[np.float64]
 
-SEEDS = (0,)
 NETS_OF_ART = 4
 """Shadow models whose answers ART's net is trained on; its other models take those of all."""
 
