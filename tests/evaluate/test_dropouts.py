@@ -5,8 +5,7 @@ import pytest
 from quintain.core.errors import SettingError
 from quintain.evaluate.dropouts import DropoutRates, check_dropout_rates, planned_dropouts
 from quintain.federated import HomomorphicSum, PlainMean, SecureSum
-from quintain.federated.fixed_groups import groups_of
-from quintain.federated.secagg.policy import default_threshold
+from quintain.federated.fixed_groups import groups_of, min_members
 from quintain.federated.transport import DropoutStage
 
 TEN = [f"site-{i}" for i in range(10)]
@@ -67,31 +66,43 @@ def group_sizes(sites):
 
 
 @pytest.mark.parametrize(
-    ("sites", "most"),
+    ("sites", "least", "most"),
     [
-        (9, 0),  # three groups of three, all needed
-        (10, 0),  # one of four stands a silent site, the others do not
-        (12, 1),  # three of four
-        (15, 2),  # three of five
-        (27, 4),  # five of nine
-        (29, 4),
+        (9, 2, 0),  # three groups of three, all needed
+        (10, 2, 0),  # one of four stands a silent site, the others do not
+        (12, 2, 1),  # three of four
+        (12, 12, 0),
+        (15, 2, 2),  # three of five
+        (15, 11, 1),  # by default 11 sites in all: of four groups, not of three
+        (14, 10, 1),
+        (18, 13, 1),
+        (27, 2, 4),  # five of nine
+        (27, 19, 2),
+        (29, 2, 4),
     ],
 )
-def test_a_robust_average_stands_so_many_silent_sites_wherever_they_are(sites, most):
+def test_a_robust_average_stands_so_many_silent_sites_wherever_they_are(sites, least, most):
     sizes = group_sizes(sites)
-    check_dropout_rates(DropoutRates(0.0, most), sites, sites, sizes)
+    check_dropout_rates(DropoutRates(0.0, most), sites, least, sizes)
     with pytest.raises(SettingError, match=f"silence {most + 1} of {sites} .*at most {most} silent ones"):
-        check_dropout_rates(DropoutRates(0.0, most + 1), sites, 2, sizes)
-    # the bound by all ways of placing them: t of a group must answer
-    fewest = {
-        silent: min(
-            sum(size - gone >= default_threshold(size) for size, gone in zip(sizes, spread, strict=True))
-            for spread in spreads(silent, sizes)
-        )
-        for silent in (most, most + 1)
-    }
+        check_dropout_rates(DropoutRates(0.0, most + 1), sites, least, sizes)
+    # the bound by all ways of placing them: ``min_members`` of a group must answer
     needed = max(3, len(sizes) // 2 + 1)
-    assert fewest[most] >= needed > fewest[most + 1]
+    for silent in (most, most + 1):
+        stands = []
+        for spread in spreads(silent, sizes):
+            left = [
+                size - gone
+                for size, gone in zip(sizes, spread, strict=True)
+                if size - gone >= min_members(size, sites, least)
+            ]
+            stands.append(len(left) >= needed and sum(left) >= least)
+        assert all(stands) == (silent == most)
+
+
+def test_more_silent_sites_than_there_are_leave_no_group():
+    with pytest.raises(SettingError, match=r"may leave 0 of 3 groups with a sum, of 0 sites"):
+        check_dropout_rates(DropoutRates(0.0, 20), 9, 7, group_sizes(9))
 
 
 def spreads(silent, sizes):

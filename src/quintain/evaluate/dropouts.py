@@ -8,9 +8,8 @@ import numpy as np
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
-from quintain.federated.fixed_groups import min_groups
+from quintain.federated.fixed_groups import min_groups, min_members
 from quintain.federated.secagg.messages import MessageType
-from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.transport import DropoutStage
 
 Dropouts = dict[int, dict[str, DropoutStage]]
@@ -21,7 +20,7 @@ class DropoutRates:
     """How many sites fall silent in each round.
 
     Args:
-        fraction: Of the sites, rounded down, that drop out: other ones in each round, at stages in turn.
+        fraction: Of the sites, rounded down, that drop out: drawn anew in each round, at stages in turn.
         stragglers: Sites whose vector comes after the deadline, besides.
 
     Raises:
@@ -81,7 +80,7 @@ def check_dropout_rates(
     Args:
         rates: How many sites fall silent.
         num_sites: Of how many.
-        min_survivors: The fewest sites in a sum of all.
+        min_survivors: The fewest sites in a sum of all, or in the sums of groups together.
         group_sizes: Sites in each group, where a robust average over sums of groups is taken in place of
             that sum.
 
@@ -98,7 +97,7 @@ def check_dropout_rates(
         )
     silent = rates.num_silent(num_sites)
     if group_sizes:
-        _check_groups(rates, silent, group_sizes)
+        _check_groups(rates, min_survivors, group_sizes)
     elif num_sites - silent < min_survivors:
         raise SettingError(
             f"drop = {rates.fraction:g} and stragglers = {rates.stragglers} silence {silent} of "
@@ -107,17 +106,38 @@ def check_dropout_rates(
         )
 
 
-def _check_groups(rates: DropoutRates, silent: int, group_sizes: Sequence[int]) -> None:
-    """Refuse so many silent sites that too few groups may come to a sum."""
-    needed = min_groups(len(group_sizes))
-    # the fewest silent sites that cost so many groups that one too few is left: the frailest groups first
-    costs = sorted(size - default_threshold(size) + 1 for size in group_sizes)
-    fatal = sum(costs[: len(group_sizes) - needed + 1])
-    if silent >= fatal:
-        lost = sum(sum(costs[: count + 1]) <= silent for count in range(len(costs)))
+def _check_groups(rates: DropoutRates, min_survivors: int, group_sizes: Sequence[int]) -> None:
+    """Refuse so many silent sites that too few groups, or too few sites in them, may come to a sum."""
+    num_sites, needed = sum(group_sizes), min_groups(len(group_sizes))
+    silent = rates.num_silent(num_sites)
+    left = _fewest_left(num_sites, min_survivors, group_sizes)
+    stands = [groups >= needed and sites >= min_survivors for groups, sites in left]
+    if silent > num_sites or not stands[silent]:
+        most = max(stands.index(False) - 1, 0)
+        groups, sites = left[min(silent, num_sites)]
         raise SettingError(
             f"drop = {rates.fraction:g} and stragglers = {rates.stragglers} silence {silent} of "
-            f"{sum(group_sizes)} sites in each round, which may cost {lost} of {len(group_sizes)} groups "
-            f"their sum, and the robust average needs {needed} of these sums: expected at most {fatal - 1} "
-            "silent ones, or more sites"
+            f"{num_sites} sites in each round, which may leave {groups} of {len(group_sizes)} groups with a "
+            f"sum, of {sites} sites, and the robust average needs {needed} of these sums, of {min_survivors} "
+            f"sites in all: expected at most {most} silent ones, or more sites"
         )
+
+
+def _fewest_left(num_sites: int, min_survivors: int, group_sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the fewest groups, and the fewest sites in them, for each number of silent sites from 0 on.
+
+    Each is that of the worst places of the silent sites, which need not be the same for both.
+    """
+    # A group breaks off once a site too many is silent, and its other sites are lost with it: the most that
+    # can be lost by so many silent sites, group by group (a knapsack).
+    lost = [(0, 0)] * (num_sites + 1)
+    for size in group_sizes:
+        fewest = min_members(size, num_sites, min_survivors)
+        cost, others = size - fewest + 1, fewest - 1
+        for silent in range(num_sites, cost - 1, -1):
+            groups, sites = lost[silent - cost]
+            lost[silent] = max(lost[silent][0], groups + 1), max(lost[silent][1], sites + others)
+    return [
+        (len(group_sizes) - groups, max(num_sites - silent - sites, 0))
+        for silent, (groups, sites) in enumerate(lost)
+    ]
