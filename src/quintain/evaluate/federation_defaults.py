@@ -21,6 +21,11 @@ PRIVATE_ROUNDS, PRIVATE_EPOCHS = 6, 2
 FEW_CLASSES = 10
 """Up to so many classes, each site has some examples of each, where that can be with the data there are."""
 
+STRATEGY = "fedavgm"
+"""Chosen on the validation split of the X-rays, where it makes fewer errors than federated averaging."""
+CAREFUL_STRATEGY = "fedavg"
+"""Where averages are noisy or some sites malicious: no step is larger than the average."""
+
 MAX_CORRUPT = 1
 """Sites that may collude with the server."""
 
@@ -29,6 +34,11 @@ def rounds_and_epochs(rounds: int | None, epochs: int | None, *, is_private: boo
     """Return how many rounds and local epochs a round: as given, or the usual ones."""
     usual = (PRIVATE_ROUNDS, PRIVATE_EPOCHS) if is_private else (NUM_ROUNDS, LOCAL_RECIPE.epochs)
     return usual[0] if rounds is None else rounds, usual[1] if epochs is None else epochs
+
+
+def default_strategy(*, is_private: bool, robust: str) -> str:
+    """Return the name of the strategy where none is given."""
+    return CAREFUL_STRATEGY if is_private or robust else STRATEGY
 
 
 def each_has_every_class(data: Dataset, sites: int) -> bool:

@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from quintain.core.errors import SettingError
+from quintain.evaluate.federation_defaults import default_strategy
 from quintain.evaluate.steps.federate import run_federate
 from quintain.federated import ClientNoise
 from quintain.models.nets import xray_cnn
@@ -43,11 +44,20 @@ def test_sites_that_train_together(train, tmp_path):
     assert (tmp_path / body.model.path).exists()
 
 
-@pytest.mark.parametrize(("privacy", "rounds"), [(None, 12), (ClientNoise(0.5, 1.0), 6)])
-def test_rounds_that_spend_privacy_are_fewer_by_default(train, tmp_path, privacy, rounds):
+@pytest.mark.parametrize(
+    ("privacy", "rounds", "strategy"), [(None, 12, "fedavgm"), (ClientNoise(0.5, 1.0), 6, "fedavg")]
+)
+def test_rounds_that_spend_privacy_are_fewer_by_default_and_take_no_momentum(
+    train, tmp_path, privacy, rounds, strategy
+):
     net = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16, 2)).eval()
     seen = run_federate(net, train, train, sites=3, privacy=privacy, folder=tmp_path)
     assert [one.round for one in seen.result.rounds] == list(range(1, rounds + 1))
+    assert seen.result.strategy == strategy
+
+
+def test_robust_averages_take_no_momentum_by_default():
+    assert default_strategy(is_private=False, robust="median") == "fedavg"
 
 
 def test_no_rounds_are_refused_and_not_taken_for_the_usual_number(train, tmp_path):

@@ -82,7 +82,8 @@ def run(
     strategy: Annotated[
         str,
         typer.Option(
-            help="How the sites train together, from 'quintain list strategy': fedavg if not given.",
+            help="How the sites train together, from 'quintain list strategy': fedavgm if not given, and "
+            "fedavg with privacy or --robust.",
             show_default=False,
         ),
     ] = "",

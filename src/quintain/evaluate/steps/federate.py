@@ -20,6 +20,7 @@ from quintain.evaluate.federation_defaults import (
     ALPHA,
     LOCAL_RECIPE,
     MAX_CORRUPT,
+    default_strategy,
     each_has_every_class,
     local_recipe,
     rounds_and_epochs,
@@ -106,7 +107,8 @@ def run_federate(
         privacy: DP-SGD at each site, or noise on the sums; none if not given. Where sites share the noise, it
             is made for the dropouts that are simulated.
         primary: Whether requirements that name no model mean the common one.
-        strategy: Name of the strategy; likewise.
+        strategy: Name of the strategy; ``fedavgm`` if not given, and ``fedavg`` with ``privacy`` or
+            ``robust``.
         dropout_rates: How many sites fall silent in each round.
         engine: What carries the messages between server and sites.
         seed: Of split and local training.
@@ -126,6 +128,7 @@ def run_federate(
     aggregation: Aggregation = choose("aggregation", secure).build()
     if robust:
         aggregation = robust_aggregation(robust, aggregation, sites)
+    strategy = strategy or default_strategy(is_private=privacy is not None, robust=robust)
     together: Strategy = choose("strategy", strategy).build()
     require_copyable(net)
     # of three groups a median stands no dropout
