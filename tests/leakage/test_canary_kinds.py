@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.leakage.black_box import BlackBoxTraining
-from quintain.leakage.canary_kinds import CANARY_KINDS, CanaryExamples
+from quintain.leakage.canary_kinds import CANARY_KINDS, CanaryExamples, canary_maker
 from quintain.leakage.canary_scores import canary_scores
 from quintain.leakage.canary_training import train_black_box
 
@@ -42,6 +42,26 @@ def test_mislabeled_canaries_are_records_with_every_wrong_label_and_never_the_ri
     assert torch.equal(canaries.x, x)
     shifts = (canaries.y - y) % 5
     assert set(shifts.tolist()) == {1, 2, 3, 4}
+
+
+def test_own_canaries_stand_nowhere_else(tmp_path):
+    """One that is a record, or a copy of another, is trained on whatever its coin says."""
+    path = tmp_path / "own.npz"
+    fresh = np.random.default_rng(2).random((20, 3, 6, 6), dtype=np.float32)
+
+    def own(images, count=20):
+        np.savez(path, images=images, labels=np.zeros(20, dtype=int))
+        return canary_maker(str(path))[1](DATA, count, 0)
+
+    assert torch.equal(own(fresh).x, torch.from_numpy(fresh))
+    known = np.concatenate([fresh[:18], IMAGES[[7, 3]]])
+    with pytest.raises(DataError, match=r"2 of 20 canaries .* are records of .*canary 19 and record 3: "):
+        own(known)
+    # only those that are taken count
+    assert len(own(known, count=18)) == 18
+    copies = np.concatenate([fresh[:10], fresh[:10]])
+    with pytest.raises(DataError, match="10 different canaries among its first 20: canary 10 is canary 0 "):
+        own(copies)
 
 
 def test_blank_canaries_are_of_one_value_a_channel():

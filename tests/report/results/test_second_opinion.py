@@ -77,3 +77,17 @@ def test_a_claim_is_called_claimed_and_passes_nothing(tmp_path):
     assert "claimed 3.00" in Page(render([judged], tmp_path)).text
     for text, expected in (("epsilon <= 3", Decision.UNDECIDED), ("epsilon <= 1", Decision.FAIL)):
         assert decide(Requirement.parse(text), judged.claims).verdict.decision is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "fresh"),
+    [
+        ("mislabeled", "repeated with new canaries and coins"),
+        ("own", "repeated with new coins for the same"),
+    ],
+)
+def test_canaries_of_a_file_are_not_said_to_be_new_in_each_repetition(kind, fresh):
+    result = opinion(3.5, 3.0)
+    run = replace(result.audit, repeated_epsilons=(3.4, 3.6))
+    lines = [*summary_lines(shown(replace(result, audit=run, canary_kind=kind)))]
+    assert any(line.startswith(fresh) for line in lines)

@@ -1,5 +1,6 @@
 """The user's own canaries, from an .npz file."""
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from quintain.core.errors import DataError, NotFoundError, SettingError
 from quintain.core.files import read_bytes
-from quintain.data.dataset import Dataset, from_arrays
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes, from_arrays
 from quintain.leakage.canary_kinds.examples import CanaryExamples, MakeCanaries, rows_left_out
 
 EXPECTED = "an .npz file of the arrays images (m, *shape) and labels (m,), one canary a row"
@@ -17,6 +18,10 @@ EXPECTED = "an .npz file of the arrays images (m, *shape) and labels (m,), one c
 
 def own_canaries(path: Path) -> MakeCanaries:
     """Return what makes canaries of a file: its first m rows, as they are.
+
+    Making them raises ``DataError`` where one stands among the records or among the canaries a second time,
+    whatever the labels: a model that was not to be trained on it has seen it all the same, and a training
+    without any privacy would look private.
 
     Args:
         path: An ``.npz`` file of the arrays ``images``, as data sets have them, and ``labels``.
@@ -49,6 +54,37 @@ def own_canaries(path: Path) -> MakeCanaries:
                 f"{len(canaries)}, or more of them"
             )
         x, y = canaries.batch(torch.arange(count))
+        _require_unknown(canaries.subset(np.arange(count)), data, path)
         return CanaryExamples(x, y, rows_left_out(data, count, seed))
 
     return make
+
+
+def _require_unknown(canaries: Dataset, data: Dataset, path: Path) -> None:
+    """Refuse canaries that are known whatever their coins say: records of the data, and copies of others."""
+    made = _keys(canaries)
+    first = {key: row for row, key in reversed(list(enumerate(made)))}
+    if len(first) < len(made):
+        row = next(row for row, key in enumerate(made) if first[key] != row)
+        raise DataError(
+            f"{path} has {len(first)} different canaries among its first {len(made)}: canary {row} is "
+            f"canary {first[made[row]]} again, so that one is trained on whatever the other's coin says; "
+            f"expected {len(made)} different ones"
+        )
+    known = {key: row for row, key in enumerate(_keys(data)) if key in first}
+    if known:
+        key, row = next(iter(known.items()))
+        raise DataError(
+            f"{len(known)} of {len(made)} canaries of {path} are records of {data.name}, too, the first as "
+            f"canary {first[key]} and record {row}: they are trained on whatever their coins say. Take them "
+            "out of one of the two; expected canaries that stand in the file alone"
+        )
+
+
+def _keys(data: Dataset) -> list[bytes]:
+    """Return the values of each example, in order, without its label, as a hash."""
+    return [
+        hashlib.sha256(canonical_bytes(one)).digest()
+        for batch in data.batches(READ_BATCH_SIZE)
+        for one in batch.x
+    ]

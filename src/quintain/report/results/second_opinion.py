@@ -40,7 +40,8 @@ def _summary(result: SecondOpinionResult) -> Iterator[str]:
         lacking = "" if result.can_contradict else ": this audit cannot contradict this claim"
         yield f"{answer}: {ANSWERS[answer]}{lacking}"
     if run.repeated_epsilons:
-        yield f"repeated with new canaries and coins: at least {_repeated(run)}"
+        fresh = "new coins for the same canaries" if result.canary_kind == "own" else "new canaries and coins"
+        yield f"repeated with {fresh}: at least {_repeated(run)}"
     if result.control:
         yield (
             f"control {result.control.title}: at least {fmt.epsilon(result.control.lower.value, Side.LOWER)}"
