@@ -302,6 +302,25 @@ def test_a_function_may_train_the_net_or_return_a_trained_copy_of_it(tmp_path):
         assert torch.equal(net.weight, before + 1), name
 
 
+@pytest.mark.parametrize("changed", ["mine.py", "of_mine.py"])
+def test_code_that_changes_after_it_was_hashed_trains_no_shadow(tmp_path, changed):
+    """A worker loads the file by itself, and would keep what other code trained under that hash."""
+    (tmp_path / "of_mine.py").write_text("STEPS = 1\n")
+    (tmp_path / "mine.py").write_text(
+        "from of_mine import STEPS\n\n"
+        "def train(net, dataset, seed):\n    for one in net.parameters():\n        one.data += STEPS\n"
+    )
+    trainer = UserTrainer.load(f"{tmp_path / 'mine.py'}:train")
+    net = torch.nn.Linear(2, 2)
+    trainer(net, None, 0)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with (tmp_path / changed).open("a") as file:
+        file.write("STEPS = 200\n")
+    with pytest.raises(TrainingFailedError, match="or a file that it imports, has changed since"):
+        trainer(net, None, 0)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -109,11 +109,18 @@ class UserTrainer:
 
         Raises:
             TrainingFailedError: If the function raises, returns no net of the same weights, or leaves a net
-                that was given to it as it was, or with weights that are not finite.
+                that was given to it as it was, or with weights that are not finite; or if its file, or one
+                that it imports, is not the one that ``file_hash`` is of.
         """
         before = copy.deepcopy(net.state_dict())
         try:
             function = load_user_function(self.spec, expected=EXPECTED)
+            # each process loads the file by itself, perhaps minutes after it was hashed
+            if function.file_hash != self.file_hash:
+                raise TrainingFailedError(
+                    f"{self.spec}, or a file that it imports, has changed since it was loaded first; "
+                    "expected one code for all shadow models: run the command again"
+                )
             in_place = len(_arguments(function.function)) == 3
             trained = function(net, data, seed) if in_place else function(data, seed)
         except (ExecutionError, UsageError) as error:
