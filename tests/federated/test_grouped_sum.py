@@ -203,6 +203,31 @@ def test_where_no_site_may_be_missing_no_group_opens_a_sum_without_one():
     assert run.largest_fraction == 1 / 2  # of the groups of three
 
 
+@pytest.mark.parametrize("aggregation", [SecureSum(), GroupedSum()], ids=["mean", "median"])
+def test_one_site_that_is_not_cut_to_its_own_clip_moves_a_mean_to_the_clip_and_no_median(
+    aggregation, monkeypatch
+):
+    """As docs/strategies.md says: the sum alone is held to the clip of all."""
+    clip, sites = 0.05, nine()
+    little = Recipe(epochs=1, batch_size=10_000, learning_rate=0.01, optimizer="sgd")
+    config = FederatedConfig(1, little, threshold=6, min_survivors=6, clip_value=clip)
+    # of nine sites, or of the group's three
+    times = 8.0 if aggregation.sums_all else 2.0
+    clean, moved = linear(), linear()
+    simulate(sites, clean, config, aggregation=aggregation)
+
+    def beyond(self, update, encoding, relative_weight):
+        return np.full(encoding.num_words, round(times * encoding.max_abs), np.int64).astype(np.uint32)
+
+    monkeypatch.setattr(attacks.ByzantineAggregation, "encode", beyond)
+    run = simulate(sites, moved, config, aggregation=aggregation, byzantine={"hospital-5": attacks.flip_sign})
+    assert run.rounds[0].dropped == ()
+    change = weights(moved) - weights(linear())
+    assert float(change.abs().max()) <= clip * (1 + 1e-6)
+    apart = float((weights(moved) - weights(clean)).abs().max())
+    assert (apart > 7 * clip / 9) == aggregation.sums_all
+
+
 def test_a_group_whose_sum_is_beyond_the_clip_is_left_out_and_the_round_goes_on(monkeypatch):
     """Over all sites such a sum costs the whole round."""
 

@@ -20,6 +20,7 @@ from quintain.federated import (
     FedYogi,
     PersonalHead,
     Scaffold,
+    client,
     partition,
     simulate,
 )
@@ -232,6 +233,28 @@ def test_frozen_parameters_stay_frozen_in_a_personal_part():
     for model in run.personal_models.values():
         assert torch.equal(model[2].weight, before)
         assert not torch.equal(model[2].bias, torch.zeros(8))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "make", "part"), [(PersonalHead(), linear, 3), (FedBN(), with_batch_norm, 2)]
+)
+def test_a_site_that_never_trained_still_has_its_own_first_part(strategy, make, part, monkeypatch):
+    """And not the average of the others' parts, which no site can make."""
+    real, sites = client.local_update, four_sites()
+
+    def failing(net, data, *args, **kwargs):
+        if data is sites["hospital-1"]:
+            raise ModelError("no memory left")
+        return real(net, data, *args, **kwargs)
+
+    monkeypatch.setattr(client, "local_update", failing)
+    net, run = trained(strategy, sites=sites, net=make())
+    own, first = run.personal_models["hospital-1"], make()
+    for name, value in own[part].state_dict().items():
+        assert torch.equal(value, first[part].state_dict()[name])
+    assert not torch.equal(own[part].weight, net[part].weight)
+    assert torch.equal(own[1].weight, net[1].weight)
+    assert own[part].weight.requires_grad
 
 
 def test_a_site_that_was_left_out_of_the_sum_goes_on_with_what_it_had():

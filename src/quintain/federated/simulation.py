@@ -215,7 +215,7 @@ def simulate(
         encoding=plan.encoding,
         largest_fraction=largest_fraction(plan, aggregation),
         privacy=total_privacy(plan, aggregation, clients, rounds),
-        personal_models=personal_models(plan, clients, net),
+        personal_models=personal_models(plan, clients, net, first),
     )
 
 

@@ -50,12 +50,23 @@ def largest_fraction(plan: TrainingPlan, aggregation: Aggregation) -> float:
     return 1 / (fewest - plan.config.max_corrupt)
 
 
-def personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:
-    """Each site's own model, where the strategy leaves a part of the net at the sites."""
+def personal_models(
+    plan: TrainingPlan, clients: Sequence[Client], net: nn.Module, first: nn.Module
+) -> dict[str, nn.Module]:
+    """Return each site's own model, where the strategy leaves a part of the net at the sites.
+
+    Args:
+        plan, clients: Of the training.
+        net: The common model, with the average of what stayed at the sites.
+        first: The first model: a site that has never trained still has its own part.
+    """
     strategy = plan.strategy
     if not strategy.is_personal:
         return {}
-    return {one.name: strategy.personal_model(net, one.home).eval() for one in clients}
+    names = next((one.home.keys() for one in clients if one.home), ())
+    tensors = dict((*first.named_parameters(), *first.named_buffers()))
+    untrained = {name: tensors[name].detach() for name in names}
+    return {one.name: strategy.personal_model(net, one.home or untrained).eval() for one in clients}
 
 
 def round_report(
