@@ -113,7 +113,7 @@ def test_a_snapshot_names_and_puts_back_what_was_set_deleted_and_filled():
     one.nested, one.pair, one.queue, one.seen = {"k": [shared]}, (shared, 2), deque([1, 2], maxlen=2), {"a"}
     weight, layer = net[1].weight, one.a
     snapshot = AttributeSnapshot(net)
-    assert snapshot.changed() == []
+    assert snapshot.changed_names() == []
     shared.append(2)
     one.queue.append(3)
     one.seen.add("b")
@@ -122,9 +122,9 @@ def test_a_snapshot_names_and_puts_back_what_was_set_deleted_and_filled():
     one.a = nn.Linear(4, 8)
     net[1].weight = nn.Parameter(torch.zeros(2, 3))
     names = {"0.nested", "0.pair", "0.queue", "0.seen", "0.features", "0.row", "0.a", "1.weight"}
-    assert {name for name in snapshot.changed() if not name.startswith("0.a.")} == names
+    assert {name for name in snapshot.changed_names() if not name.startswith("0.a.")} == names
     snapshot.restore()
-    assert snapshot.changed() == []
+    assert snapshot.changed_names() == []
     assert (one.nested, one.pair, list(one.queue), one.seen, one.row) == (
         {"k": [[1]]},
         ([1], 2),

@@ -164,7 +164,7 @@ def check_two_layers(seed, eps=0.5):
 
     assert hold(whole)
     assert whole.bound <= margins.min()
-    if whole.unit is not None:
+    if whole.next_split is not None:
         assert sum(hold(half) for half in region_search.halves(whole))
 
 

@@ -1,4 +1,4 @@
-"""Certificates of asked radii: noise is drawn until they are decided, in batches that examples share."""
+"""Certificates of requested radii: noise is drawn until they are decided, in batches that examples share."""
 
 from queue import SimpleQueue
 
@@ -53,10 +53,12 @@ def test_several_radii_are_decided_by_the_same_votes():
 @pytest.mark.parametrize("noise", ["gaussian", "uniform", "laplace"])
 def test_the_largest_radius_that_may_be_asked_is_certified_where_all_samples_agree(noise, noise_samples):
     smooth = SmoothedClassifier(halfspace([1.0, 0.0], 0.2), 0.25, noise=noise, noise_samples=noise_samples)
-    test = smooth._radius_test([smooth.max_asked_radius * (1 - 1e-12)])
+    test = smooth._radius_test([smooth.max_certifiable_radius * (1 - 1e-12)])
     assert test.certifies(np.array([noise_samples]), noise_samples).all()
     with pytest.raises(SettingError, match="never be certified"):
-        smooth.certify(torch.ones(1, 2), torch.ones(1, dtype=torch.long), radii=[smooth.max_asked_radius])
+        smooth.certify(
+            torch.ones(1, 2), torch.ones(1, dtype=torch.long), radii=[smooth.max_certifiable_radius]
+        )
 
 
 def test_asked_radii_are_decided_for_each_example_by_itself():

@@ -126,10 +126,10 @@ def noise_used_again_cut_off_and_left_out(monkeypatch):
 
 FAULTS = {
     noise_used_again_cut_off_and_left_out: {
-        "canary noise elsewhere",
+        "canary noise autocorrelation",
         "canary noise tails",
         "canary noise of each step",
-        "noise elsewhere, fit",
+        "noise autocorrelation, fit",
         "noise tails, fit",
     },
     noise_in_the_first_part_alone: {"noise, fit"},

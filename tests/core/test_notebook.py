@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
-from quintain.core.notebook import drawn_by, html_table
+from quintain.core.notebook import html_repr, html_table
 
 
 def test_a_table_has_a_row_a_pair_and_escapes_all_text() -> None:
@@ -13,7 +13,7 @@ def test_a_table_has_a_row_a_pair_and_escapes_all_text() -> None:
 
 def test_a_drawing_is_found_by_name_when_it_is_asked_for() -> None:
     class Value:
-        _repr_html_ = drawn_by("html:escape")
+        _repr_html_ = html_repr("html:escape")
 
         def replace(self, *_: str) -> "Value":
             return self

@@ -290,10 +290,10 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
     found = noise_of_net(
         nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN
     )
-    spread, elsewhere = found[0], next(one for one in found if one.name.endswith("elsewhere"))
+    spread, autocorrelation = found[0], next(one for one in found if one.name.endswith("autocorrelation"))
     assert spread.p_value > 1e-9
-    assert elsewhere.p_value < 1e-9
-    assert "4160 numbers further on" in elsewhere.description
+    assert autocorrelation.p_value < 1e-9
+    assert "4160 numbers further on" in autocorrelation.description
 
 
 def kept_noise(sums, stream, scale, by, key):
@@ -329,7 +329,7 @@ def test_noise_of_a_small_parameter_that_comes_again_is_seen(kept, monkeypatch):
     monkeypatch.setattr(FloatClippedSum, "add_noise", lambda *given: kept_noise(*given, key))
     seen = found()
     assert seen >= {f"noise of the net{signs} in another {where}" for signs in ("", " without signs")}
-    assert not any("elsewhere" in name for name in seen)
+    assert not any("autocorrelation" in name for name in seen)
 
 
 def test_noise_of_a_small_layer_that_comes_again_in_a_loop_of_ones_own_is_seen(monkeypatch):

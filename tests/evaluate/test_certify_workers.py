@@ -138,7 +138,7 @@ def test_where_another_process_cannot_have_the_net_this_one_does_the_work(jobs, 
     for wrong in (build_another, fail):
         jobs.clear()
         assert opened(replace(able, build=wrong), processes=2).examples == alone
-        assert len(jobs) <= certify_workers.AHEAD
+        assert len(jobs) <= certify_workers.JOBS_PER_PROCESS
     jobs.clear()
     for other, processes in ((lambda: None, 2), (None, 2), (build, 1)):
         assert opened(replace(able, build=other), processes=processes).examples == alone
@@ -147,7 +147,7 @@ def test_where_another_process_cannot_have_the_net_this_one_does_the_work(jobs, 
 
 
 def test_little_work_starts_no_process(jobs, able, monkeypatch):
-    monkeypatch.setattr(certify_workers, "LEAST_SECONDS", np.inf)
+    monkeypatch.setattr(certify_workers, "MIN_SECONDS", np.inf)
     opened(able, processes=2)
     in_full(able, processes=2)
     assert not jobs
@@ -204,7 +204,7 @@ def test_what_other_processes_cannot_have_is_certified_here(jobs, able, monkeypa
 
 
 def test_real_processes_certify_and_what_ends_one_is_said_here(able, monkeypatch):
-    monkeypatch.setattr(certify_workers, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(certify_workers, "MIN_SECONDS", 0.0)
     submitted = []
 
     class Pool(REAL_POOL):

@@ -478,8 +478,8 @@ def test_false_alarms_come_no_more_often_than_stated(size):
 def test_a_lower_bound_of_a_chance_decides_as_the_chance_does():
     """All counts of 45 fair bits, and of 200 repeats, at a level that some of them reach."""
     level = 1e-9
-    exact = [hidden._two_sided(ones, 45, np.inf) for ones in range(46)]
-    assert [hidden._two_sided(ones, 45, level) < level for ones in range(46)] == [
+    exact = [hidden._two_sided_p_value(ones, 45, np.inf) for ones in range(46)]
+    assert [hidden._two_sided_p_value(ones, 45, level) < level for ones in range(46)] == [
         one < level for one in exact
     ]
     exact = [hidden._at_least(count, 30.0, np.inf) for count in range(200)]

@@ -446,7 +446,7 @@ def test_a_journal_remembers_wherever_its_process_goes(tmp_path, monkeypatch):
     journal.claim_update("f", 0, MODEL, b"1")
     journal.claim_answer(b"r" * 16, MODEL, b"cohort")
     monkeypatch.chdir(tmp_path / "two")
-    assert journal.answered(b"r" * 16)
+    assert journal.has_answered(b"r" * 16)
     with pytest.raises(ProtocolError, match="masked once"):
         journal.claim_update("f", 0, MODEL, b"2")
     with pytest.raises(ProtocolError, match="other survivors"):
@@ -582,6 +582,6 @@ def test_claims_of_a_wrong_type_are_refused_by_name(update, answer):
 def test_a_journal_says_which_updates_may_have_left(make, tmp_path):
     journal = make(tmp_path)
     journal.claim_update("five", 3, MODEL, b"r" * 16)
-    assert journal.masked("five", 3, MODEL)
+    assert journal.has_masked("five", 3, MODEL)
     others = (("four", 3, MODEL), ("five", 2, MODEL), ("five", 3, OTHER))
-    assert not any(journal.masked(*one) for one in others)
+    assert not any(journal.has_masked(*one) for one in others)

@@ -37,7 +37,7 @@ def test_no_rounded_vector_is_longer_than_the_sensitivity(
 ) -> None:
     noise = DistributedNoise(length, clip_norm, noise_multiplier, num_sites=5)
     vector = size * np.random.default_rng(seed).normal(size=length)
-    rounded = noise._rounded(vector, RandomStream.from_seed(seed))
+    rounded = noise._round_at_random(vector, RandomStream.from_seed(seed))
     assert squared_norm(rounded) <= noise.sensitivity**2
     exact = vector * min(
         1.0, clip_norm / max(abs(vector).max() * np.linalg.norm(vector / abs(vector).max()), 1e-320)
@@ -49,7 +49,7 @@ def test_rounding_is_unbiased() -> None:
     noise = DistributedNoise(2, 1.0, 1.0, num_sites=3)
     object.__setattr__(noise, "scale", 4)
     stream = RandomStream.from_seed(7)
-    rounded = np.array([noise._rounded(np.array([0.3, -0.1]), stream) for _ in range(4000)])
+    rounded = np.array([noise._round_at_random(np.array([0.3, -0.1]), stream) for _ in range(4000)])
     # the grid has steps of 1/4, and no rounding of these two is too long
     assert set(rounded[:, 0]) == {1, 2}
     np.testing.assert_allclose(rounded.mean(0), [1.2, -0.4], atol=5 * 0.5 / math.sqrt(4000))

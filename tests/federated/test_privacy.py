@@ -231,7 +231,7 @@ def test_a_restart_without_its_files_makes_no_budget_whole_again(damage, tmp_pat
 def test_a_private_round_that_could_not_be_noted_has_spent_nothing(tmp_path, monkeypatch):
     """The disk is full at the note of the first round; the site is in the second, and starts again."""
     party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
-    file, made = tmp_path / "update", FolderJournal._made
+    file, made = tmp_path / "update", FolderJournal._create_note
     party.clients[0] = party.client("hospital-1", update_file=file)
     server = party.server()
 
@@ -240,7 +240,7 @@ def test_a_private_round_that_could_not_be_noted_has_spent_nothing(tmp_path, mon
             raise OSError(errno.ENOSPC, "No space left on device")
         return made(journal, name, content)
 
-    monkeypatch.setattr(FolderJournal, "_made", full)
+    monkeypatch.setattr(FolderJournal, "_create_note", full)
     assert server.run_round(party.network()).dropped == ("hospital-1",)
     monkeypatch.undo()
     assert server.run_round(party.network()).dropped == ()

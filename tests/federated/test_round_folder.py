@@ -34,14 +34,14 @@ class Sites:
         return RoundFolder(self.folder / f"rounds-{site}", FolderJournal(self.folder / f"journal-{site}"))
 
     def join(self, site, offer):
-        with self.at(site).locked():
+        with self.at(site).lock():
             made_for = self.terms.vector_hash(self.facts)
             if self.at(site).kept_update(made_for) is None:
                 self.at(site).keep_update(made_for, self.words[site])
             return self.at(site).join(self.terms, self.identities[site], self.facts, offer, self.seed)
 
     def step(self, site, message):
-        with self.at(site).locked():
+        with self.at(site).lock():
             return self.at(site).step(self.terms, self.identities[site], message)
 
     def reach(self, stage):
@@ -178,7 +178,7 @@ def test_an_update_by_another_recipe_or_in_another_run_is_not_there(tmp_path, ch
 
 def test_two_messages_are_not_handled_at_once(tmp_path):
     folder = RoundFolder(tmp_path, FolderJournal(tmp_path / "journal"))
-    with folder.locked(), pytest.raises(ProtocolError, match="another message"), folder.locked():
+    with folder.lock(), pytest.raises(ProtocolError, match="another message"), folder.lock():
         pass
-    with folder.locked():
+    with folder.lock():
         pass

@@ -13,7 +13,7 @@ import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg import client, client_unmask, dealing, server
-from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt
+from quintain.federated.secagg.dealing import DEALT_BYTES, HolderShares
 from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.journal import MemoryJournal
@@ -33,7 +33,7 @@ from quintain.federated.secagg.messages import MessageType, from_server, server_
 from quintain.federated.secagg.policy import Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.secret import HeldVector, Secret
-from quintain.federated.secagg.share_messages import Complaint, Delivered, pack_delivery, parse_delivery
+from quintain.federated.secagg.share_messages import Complaint, DeliveredShares, pack_delivery, parse_delivery
 from tests.federated.rounds import federation
 
 SMALL = bytes.fromhex("01" + "00" * 31)
@@ -330,8 +330,8 @@ def test_a_round_is_answered_once_per_id_whatever_state_asks(make, tmp_path):
 
 def test_a_journal_outlives_its_process(tmp_path):
     FolderJournal(tmp_path).claim_answer(b"r" * 16, bytes(32), b"cohort")
-    assert FolderJournal(tmp_path).answered(b"r" * 16)
-    assert not FolderJournal(tmp_path).answered(b"s" * 16)
+    assert FolderJournal(tmp_path).has_answered(b"r" * 16)
+    assert not FolderJournal(tmp_path).has_answered(b"s" * 16)
     with pytest.raises(ProtocolError, match="answered once"):
         FolderJournal(tmp_path).claim_answer(b"r" * 16, bytes(32), b"cohort")
 
@@ -356,7 +356,7 @@ def test_a_journal_that_cannot_be_read_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(StorageError, match="cannot read the journal"):
-        FolderJournal(tmp_path).answered(b"r" * 16)
+        FolderJournal(tmp_path).has_answered(b"r" * 16)
 
 
 def test_a_claim_is_synced_with_its_folder_and_the_folders_own_entry(tmp_path, monkeypatch):
@@ -705,8 +705,8 @@ def test_layouts_read_what_they_write():
     signatures = parse_signatures(server_body(outgoing[0]), 4)
     assert pack_signatures(signatures, 4) == server_body(outgoing[0])
     assert parse_unmask(pack_unmask({0: 5, 2: 7}), (0, 2)) == {0: 5, 2: 7}
-    members, dealt = (0, 1), Dealt.parse(bytes(DEALT_BYTES))
-    sealed = {i: Delivered(dealt, bytes([i]) * 64, bytes(64)) for i in range(2)}
+    members, dealt = (0, 1), HolderShares.parse(bytes(DEALT_BYTES))
+    sealed = {i: DeliveredShares(dealt, bytes([i]) * 64, bytes(64)) for i in range(2)}
     assert parse_delivery(pack_delivery(sealed, members, 1, 4), 1, 4, 2) == (members, {0: sealed[0]})
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.dealing import Dealt
+from quintain.federated.secagg.dealing import HolderShares
 from quintain.federated.secagg.message_bodies import (
     pack_set,
     parse_key_list,
@@ -29,7 +29,7 @@ PARSERS = {
     "consent": lambda body: parse_signatures(body, 5),
     "unmask": lambda body: parse_unmask(body, (0, 2)),
     "set": lambda body: parse_set(body, 5),
-    "dealt": Dealt.parse,
+    "dealt": HolderShares.parse,
     "complaint": parse_complaint,
 }
 

@@ -19,7 +19,7 @@ from quintain.federated import (
 )
 from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, client_masked, dealing, server, transcript, unmasking
-from quintain.federated.secagg.dealing import Dealt, ShareHashes
+from quintain.federated.secagg.dealing import HolderShares, ShareHashes
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.message_bodies import pack_unmask, parse_unmask
@@ -134,7 +134,7 @@ def bound_to(dealer, holder, **of):
 
 
 BAD_SHARES = {
-    "random bytes": lambda state, dealt: Dealt(dealt.hashes, bytes(len(dealt.sealed))),
+    "random bytes": lambda state, dealt: HolderShares(dealt.hashes, bytes(len(dealt.sealed))),
     "another key": lambda state, dealt: dealing.deal(
         state.transcript_hash, CULPRIT, VICTIM, bytes(32), (1, 1)
     ),

@@ -3,7 +3,7 @@
 import re
 
 from quintain.federated.transport import DropoutStage
-from quintain.federated.transport_progress import TransportProgress, told_report
+from quintain.federated.transport_progress import TransportProgress, report_text
 from tests.federated.settings import Party
 
 STAGES = ["training", "keys", "shares", "masked", "consistency", "unmask"]
@@ -31,7 +31,7 @@ def test_each_stage_of_a_round_is_one_line_with_sites_bytes_and_seconds():
     for line in lines[1:]:
         assert re.fullmatch(r"\w+: 4 of 4 sites; \S+ k?B down, \S+ k?B up, 1\.0 s", line), line
     assert transport.silent == set()
-    assert told_report(report).startswith(
+    assert report_text(report).startswith(
         f"the sum of {', '.join(party.roster.names)}; dropped out: nobody; "
     )
 
@@ -45,7 +45,7 @@ def test_who_falls_silent_is_named_in_the_stage_in_which_it_does():
     ]
     assert "masked: 3 of 4 sites" in lines[4]
     assert transport.silent == {2}
-    assert f"dropped out: {name}; " in told_report(report)
+    assert f"dropped out: {name}; " in report_text(report)
 
 
 def test_a_round_that_is_abandoned_is_told_with_its_reason():
@@ -54,5 +54,5 @@ def test_a_round_that_is_abandoned_is_told_with_its_reason():
     lines, transport, report = told(party, party.server(), dropouts)
     assert lines[-1].startswith("keys: 1 of 4 sites, late or silent: ")
     assert transport.silent == {0, 1, 2}
-    assert told_report(report) == f"abandoned, the model is as it was: {report.abort_reason}"
+    assert report_text(report) == f"abandoned, the model is as it was: {report.abort_reason}"
     assert report.abort_reason

@@ -13,7 +13,7 @@ from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated import simulate
 from quintain.federated.daemon import listen, serve_daemon
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
-from quintain.federated.deployment.folders import used_alone
+from quintain.federated.deployment.folders import lock_folder
 from quintain.federated.deployment.plan_file import PlanFile
 from quintain.federated.enrolment import enroll, load_identity, save_roster
 from quintain.federated.flower.deployment_server import run_deployment, server_app, settings_path
@@ -194,7 +194,7 @@ def test_under_the_next_roster_another_training_begins_from_the_last_model(files
 
 def test_one_run_at_a_time_has_a_state(files, app):
     settings = ServerSettings.load(files.folder / "server.toml")
-    with used_alone(files.folder), pytest.raises(StorageError, match="uses the folder"):
+    with lock_folder(files.folder), pytest.raises(StorageError, match="uses the folder"):
         run_deployment(Grid(app), settings, lambda line: None)
     assert not settings.state.exists()
 

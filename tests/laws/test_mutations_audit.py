@@ -19,7 +19,7 @@ from quintain.testing import (
 
 
 def forget():
-    one_run._refuted_by.cache_clear()
+    one_run._largest_refuted_epsilon.cache_clear()
     worst_case.epsilon_lower_bound.cache_clear()
 
 

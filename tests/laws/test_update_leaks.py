@@ -12,7 +12,7 @@ from quintain.leakage.judges.pictures import (
     GuessedUpdate,
     KnownPictures,
     compare_pictures,
-    judge_rebuilt,
+    judge_reconstructed,
     match_pictures,
 )
 from quintain.leakage.local_steps import ONE_STEP, site_update
@@ -122,6 +122,6 @@ def test_an_update_without_the_picture_gives_no_gain(name):
     updates = [
         GuessedUpdate(x[i : i + 1].numpy(), guesses[(i + 1) % 6], guesses[(i + 2) % 6]) for i in range(6)
     ]
-    judged = judge_rebuilt(compare_pictures(updates, known))
+    judged = judge_reconstructed(compare_pictures(updates, known))
     assert judged.value == 0 >= judged.gain
     assert judged.low == 0

@@ -23,7 +23,7 @@ FALSE_ALARMS = 33
 
 def drawn(mu, members, others, seed):
     rng = np.random.default_rng(seed)
-    return MembershipScores.of(rng.normal(mu, 1, members), rng.normal(0, 1, others))
+    return MembershipScores.from_scores(rng.normal(mu, 1, members), rng.normal(0, 1, others))
 
 
 @pytest.mark.parametrize(("members", "others"), [(60, 60), (400, 100), (100, 400)])
@@ -54,7 +54,7 @@ def test_the_bounds_hold_where_scores_are_equal(
     for seed in range(repeats):
         rng = np.random.default_rng(seed)
         levels = np.arange(len(of_members))
-        drawn_scores = MembershipScores.of(
+        drawn_scores = MembershipScores.from_scores(
             rng.choice(levels, members, p=of_members), rng.choice(levels, others, p=of_others), seed=seed
         )
         bounds = [tpr_levels(drawn_scores, 0.05), advantage_levels(drawn_scores)]
@@ -68,16 +68,16 @@ def test_the_bounds_hold_where_scores_are_equal(
 @pytest.mark.parametrize(("right", "low"), [(1600, 0.134), (1100, 0.35)])
 def test_a_threshold_within_equal_scores_shows_what_labels_tell(right, low):
     """All members and some of 2,000 others are predicted right: the advantage is the fraction of the rest."""
-    labels = MembershipScores.of([1.0] * 2000, [1.0] * right + [0.0] * (2000 - right))
+    labels = MembershipScores.from_scores([1.0] * 2000, [1.0] * right + [0.0] * (2000 - right))
     assert low < advantage_levels(labels).at(0.95, 0.0) < 1 - right / 2000
 
 
 def test_a_perfect_attack_shows_what_so_few_others_allow():
-    sure = MembershipScores.of([1.0] * 500, [0.0] * 500)
+    sure = MembershipScores.from_scores([1.0] * 500, [0.0] * 500)
     assert tpr_levels(sure, 0.01).at(0.95, 0.0) > 0.98
     assert advantage_levels(sure).at(0.95, 0.0) > 0.95
     # among 20 others the rate of false alarms is known to be below 17 % alone: what is found counts by 1/17
-    few = tpr_levels(MembershipScores.of([1.0] * 500, [0.0] * 20), 0.01).at(0.95, 0.0)
+    few = tpr_levels(MembershipScores.from_scores([1.0] * 500, [0.0] * 20), 0.01).at(0.95, 0.0)
     assert 0.05 < few < 0.07
 
 
@@ -101,7 +101,7 @@ def test_what_a_claim_allows_is_the_closed_form_at_its_corners():
 
 def test_no_bound_on_members_contradicts_a_claim_however_well_they_are_told():
     """Who is a member was no coin: scores may tell another label, or where an example comes from."""
-    sure = MembershipScores.of([1.0] * 2000, [0.0] * 2000)
+    sure = MembershipScores.from_scores([1.0] * 2000, [0.0] * 2000)
     quantity = Quantity(Metric.MEMBERSHIP_TPR, "model", "data", fpr=0.01)
     for levels in (tpr_levels(sure, 0.01), advantage_levels(sure)):
         lower = Bound(quantity, Side.LOWER, levels.at(0.95, 0.0), Basis.STATISTICAL, levels)
@@ -112,4 +112,4 @@ def test_no_bound_on_members_contradicts_a_claim_however_well_they_are_told():
 @pytest.mark.parametrize(("members", "others"), [([], [0.0]), ([0.0], []), ([math.nan], [0.0])])
 def test_no_scores_and_nan_are_refused(members, others):
     with pytest.raises(SettingError, match="expected at least one, and numbers"):
-        MembershipScores.of(members, others)
+        MembershipScores.from_scores(members, others)

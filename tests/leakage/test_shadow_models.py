@@ -16,7 +16,7 @@ from quintain.core.errors import (
 )
 from quintain.data.dataset import from_arrays
 from quintain.leakage import shadow_models
-from quintain.leakage.shadow_models import InPlaceTrainer, draw_halves, train_kept, train_shadows
+from quintain.leakage.shadow_models import InPlaceTrainer, draw_halves, train_or_load, train_shadows
 from quintain.models import mlp
 from quintain.models.classifier import Classifier
 from quintain.models.sealed_tensors import seal_checkpoint
@@ -175,7 +175,7 @@ def test_confidences_are_those_of_the_models():
 def test_a_target_among_its_shadows_and_one_of_another_size_are_refused(tmp_path):
     data = pool()
     shadows = shadows_of(data, folder=tmp_path)
-    own = train_kept(TRAINER, build(0), data, shadows.included[0], seed=0, folder=tmp_path)
+    own = train_or_load(TRAINER, build(0), data, shadows.included[0], seed=0, folder=tmp_path)
     shadows.require_apart(Classifier(own).hash, 10)
     with pytest.raises(SettingError, match="one of its own shadow models"):
         shadows.require_apart(Classifier(shadows._classifiers[2].net).hash, 10)

@@ -14,7 +14,7 @@ from quintain.data import from_arrays
 from quintain.evaluate.model import predictions
 from quintain.models import precision
 from quintain.models.precision import (
-    Lowered,
+    PrecisionSetting,
     full_precision,
     lowered_precision,
     plain_products,
@@ -126,7 +126,7 @@ def test_older_versions_are_asked_by_their_own_names(monkeypatch):
 
 def test_the_refusal_says_what_is_set_and_how_to_switch_it_off(monkeypatch):
     require_full_precision("cpu", why="roundings are counted")
-    one = Lowered("torch.backends.x", "tf32", 'torch.backends.x = "ieee"')
+    one = PrecisionSetting("torch.backends.x", "tf32", 'torch.backends.x = "ieee"')
     monkeypatch.setattr(precision, "lowered_precision", lambda _device, _operations: (one,))
     said = (
         r"roundings are counted: torch.backends.x is 'tf32'; switch it off with `torch.backends.x = \"ieee\"`"

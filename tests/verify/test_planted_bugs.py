@@ -69,7 +69,7 @@ def test_a_touched_row_counts_where_strictness_is_dropped(net, monkeypatch):
         counterexamples, "_holds", lambda x, y, one: all(row.excess(x, y) <= 0 for row in one.rows)
     )
     monkeypatch.setattr(
-        ViolationSearch, "_first", lambda self, x, excess: self.checker.violated(x[0].numpy())
+        ViolationSearch, "_first", lambda self, x, excess: self.checker.as_counterexample(x[0].numpy())
     )
     assert answered(net, touched, upper="0.0") == "sat"
 

@@ -12,7 +12,7 @@ from quintain.certify.interval.certifier import cast_input
 from quintain.certify.rounding import NO_ROUNDING
 from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
 from quintain.models import import_onnx
-from quintain.models.onnx_net.node import Made
+from quintain.models.onnx_net.node import ConvertedNode
 from quintain.models.onnx_net.operators import OPERATORS
 from quintain.verify import prover as prover_module
 from quintain.verify import result_text, verify_property
@@ -53,7 +53,7 @@ def test_a_net_is_held_against_its_file_where_the_property_is(tmp_path, monkeypa
     """An import that is wrong from 500 on alone, far from all inputs that are drawn without a property."""
     net = write_net(tmp_path / "net.onnx", [(np.eye(2), (-500.0, -500.0))], (2,), end="Relu")
     prop = write_property(tmp_path / "p.vnnlib", (0, 0), (1000, 1000), "(assert (>= Y_0 0.5))", 2)
-    monkeypatch.setitem(OPERATORS, "Relu", lambda _: Made(function=torch.clamp, settings=(0.0, 0.0)))
+    monkeypatch.setitem(OPERATORS, "Relu", lambda _: ConvertedNode(function=torch.clamp, settings=(0.0, 0.0)))
     import_onnx(net)
     with pytest.raises(ModelError, match="other outputs than onnxruntime"):
         verify_property(net, prop, seconds=5)
@@ -281,7 +281,7 @@ def test_the_search_only_reports_what_the_checker_accepts(net, monkeypatch, tmp_
     instance = Instance.read(net, prop)
     search = ViolationSearch(instance.checker, instance.dtype)
     assert search.run(float("inf")) is not None
-    monkeypatch.setattr(type(instance.checker), "violated", lambda self, x: None)
+    monkeypatch.setattr(type(instance.checker), "as_counterexample", lambda self, x: None)
     assert search.run(float("inf")) is None
 
 

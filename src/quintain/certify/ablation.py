@@ -189,8 +189,8 @@ class AblatedClassifier(VotedModel):
         size = max(1, BATCH_ELEMENTS // image.numel())
         parts = []
         for numbers in torch.arange(bands.count, device=image.device).split(size):
-            shown = bands.visible(numbers)[:, None]
-            parts.append(self.base_classifier(torch.where(shown, image, self.fill)))
+            is_visible = bands.visible(numbers)[:, None]
+            parts.append(self.base_classifier(torch.where(is_visible, image, self.fill)))
         return torch.cat(parts)
 
     def _votes(self, logits: Tensor) -> Tensor:

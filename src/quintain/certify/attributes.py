@@ -27,8 +27,8 @@ class AttributeSnapshot:
         for module in all_modules(net):
             _copy_containers(vars(module), self._containers)
 
-    def changed(self) -> list[str]:
-        """Names of attributes, such as ``head.features``, that were set, deleted or filled since."""
+    def changed_names(self) -> list[str]:
+        """Return the names of attributes, such as ``head.features``, that were set or deleted since."""
         filled = {key for key, (held, before) in self._containers.items() if _differ(held, before)}
         now, before = _by_name(self._net), self._attributes
 

@@ -21,7 +21,7 @@ from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.parts import are_proven
 from quintain.certify.linear.region import Region, RegionNarrowing
 from quintain.certify.linear.rivals import RivalSearch
-from quintain.certify.linear.search import Found
+from quintain.certify.linear.search import SearchResult
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.rounding import RoundingModel, rounding_model
 from quintain.core.errors import ContradictionError, SettingError
@@ -33,7 +33,7 @@ from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l0 import L0
 from quintain.threats.threat import Threat, contains
 
-LEAST_MARGIN = 2.0**-16
+MIN_MARGIN_FRACTION = 2.0**-16
 """Fraction of the margin without a change that a proof shows the margin to be above everywhere."""
 
 CLEARLY_MORE = 1 + 2.0**-10
@@ -202,7 +202,7 @@ class TracedSearch:
         require_unchanged(model, self.bounds.model_hash, attributes)
         return replace(outcome, certified=lower > 0, margin=lower, forwards=forwards, counterexample=points)
 
-    def _search(self, x: Tensor, y: Tensor, threat: Threat) -> Found:
+    def _search(self, x: Tensor, y: Tensor, threat: Threat) -> SearchResult:
         """Search for a proof or a counterexample of one example (1, *S)."""
         model, traced = self.bounds.model, self.bounds.traced
         rounding = rounding_model(model.dtype)
@@ -221,7 +221,7 @@ class TracedSearch:
         is_rival = torch.arange(len(rows), device=rows.device) != label
         is_open = is_rival & ~are_proven(bounds)
         if not bool(is_open.any()):
-            found = Found(torch.inf, None, 0)
+            found = SearchResult(torch.inf, None, 0)
         else:
             refute = partial(refuting_input, model, x.to(model.device), label, threat)
             plain, _ = self.quick.backward_bounds(traced, at.float(), threat, threat.eps, rounding)
@@ -229,7 +229,7 @@ class TracedSearch:
                 lambda region: self._propagate(at, threat, region),
                 plain,
                 root=narrowed.build_region(backward.recording),
-                limit=LEAST_MARGIN * float(-margin(model(x.to(model.device)).double(), label)),
+                limit=MIN_MARGIN_FRACTION * float(-margin(model(x.to(model.device)).double(), label)),
                 refute=refute,
             )
             found = search.run(rows[is_open], self.settings.max_bounds, ends)

@@ -25,8 +25,8 @@ def require_bounded_rounding(
 
     Args:
         net: The net.
-        device: Where it runs; nothing of that device is used, so that a GPU can be asked about on a machine
-            without one.
+        device: Where it runs; nothing of that device is used, so that the conditions for a GPU can be read on
+            a machine without one.
         dtype: What it runs in.
         has_convolutions: Whether its forward calls convolutions as functions.
 
@@ -151,7 +151,7 @@ def require_unchanged(
         ModelError: If its hash is another one now.
     """
     if model.hash != before:
-        changed = ", ".join(attributes.changed()) if attributes else ""
+        changed = ", ".join(attributes.changed_names()) if attributes else ""
         what = f"its forward sets {changed}" if changed else "its weights or buffers are others than before"
         raise ModelError(
             f"{model.name} changes while it is certified: {what}. Expected a forward that leaves the model "

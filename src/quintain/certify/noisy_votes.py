@@ -67,7 +67,7 @@ def _batches(
 ) -> Iterator[tuple[Counts, Tensor]]:
     """Yield full batches of noisy copies, and the row of the example of each; the last may have fewer.
 
-    A batch holds until the next one is asked for, which is written in its place.
+    A batch is valid until the next one is requested, which overwrites it.
     """
     room = max(1, BATCH_ELEMENTS // max(1, x[0].numel()))
     size, total = min(room, samples), len(x) * samples
@@ -92,7 +92,7 @@ def _batches(
 
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
-    # a copy: the next batch is written over this one, and a model may keep what it was asked
+    # a copy: the next batch is written over this one, and a model may keep its input
     return model(batch[part].clone(memory_format=memory_format))
 
 

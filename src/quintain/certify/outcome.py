@@ -28,7 +28,7 @@ class CertificateOutcome:
         assumptions: What the proof assumes.
         failed: (B,) bool, the model returned NaN or infinity for the example: it counts neither as certified
             nor as broken.
-        abstained_radius: (B,) float64, the largest asked radius that the allowed noise samples did not
+        abstained_radius: (B,) float64, the largest requested radius that the allowed noise samples did not
             decide, 0 where they decided all; None for certifiers that draw none.
         counterexample: (B, *S), an allowed input that the model itself gets wrong, NaN where none was found;
             None for certifiers that look for none.

@@ -78,7 +78,7 @@ def search_radius(
     state = _Search(certify, x, y, threat, largest=max(radii, default=0.0))
     state.certify_at(threat.eps)
     iteration = 0
-    while search and len(rows := state.undecided()):
+    while search and len(rows := state.undecided_rows()):
         iteration += 1
         state.refine(rows, halve=iteration % 3 == 0)
     for radius in sorted(radii):
@@ -137,8 +137,8 @@ class _Search:
         )
         self.last_moved_end = torch.full_like(y, -1)
 
-    def undecided(self) -> Tensor:
-        """Return the examples with a radius of the grid between their ends."""
+    def undecided_rows(self) -> Tensor:
+        """Return the examples with a radius of the grid between the certified and the uncertified one."""
         return (self.at_zero.certified & (self.grid_index[1] - self.grid_index[0] > 1)).nonzero().squeeze(1)
 
     def certify_at(self, size: float) -> None:

@@ -18,8 +18,8 @@ class RandomizedSmoothing:
 
     Args:
         sigma: Standard deviation of the noise, in the units of the data.
-        noise_samples: Most noisy copies that are classified for one certificate; it ends when the asked radii
-            are decided.
+        noise_samples: Most noisy copies that are classified for one certificate; it ends when the requested
+            radii are decided.
         selection_samples: Other noisy copies, drawn before, that select the class to certify.
         alpha: Probability, for each example, that its certificate is false.
 

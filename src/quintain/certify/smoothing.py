@@ -170,11 +170,13 @@ class SmoothedClassifier(VotedModel):
 
         ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
         gets radius 0 and no more samples are drawn. Otherwise fresh copies are classified, and the votes are
-        looked at again and again, until each asked radius is certified or refused, or ``noise_samples`` are
-        used up: then the certifier abstains. See ``RadiusTest`` for the proof. The radius is the largest that
-        the votes so far prove; it may lie above an asked one.
+        tested again and again, until each of the requested radii is certified or rejected, or
+        ``noise_samples``
+        are used up: then the certifier abstains. See ``RadiusTest`` for the proof. The radius is the largest
+            that
+        the votes so far prove; it may be larger than a requested one.
 
-        Where nothing is asked, all n = ``noise_samples`` are drawn, and
+        Without ``radii``, all n = ``noise_samples`` are drawn, and
 
         .. math:: R = \sigma\, \Phi^{-1}(\underline{p}), \;\text{ of uniform noise }\;
             2\sqrt 3\,\sigma\,(\underline{p} - \tfrac12), \;\text{ of Laplace noise }\;
@@ -189,7 +191,7 @@ class SmoothedClassifier(VotedModel):
         batch. Examples share batches, and those that are decided leave them.
 
         Guarantee: for each example, with probability at least ``1 - alpha`` over the noise samples, the
-        smoothed classifier predicts ``y`` everywhere closer than the radius, whichever radii were asked for.
+        smoothed classifier predicts ``y`` everywhere closer than the radius, whichever ``radii`` were given.
         It is a claim about the exact smoothed classifier, which ``predict`` estimates; of n certificates,
         ``n * alpha`` may be false.
 
@@ -197,7 +199,8 @@ class SmoothedClassifier(VotedModel):
             x: Inputs (B, *S) in [0, 1], a tensor or a NumPy array.
             y: Labels (B,).
             threat: An L2 ball, for uniform and Laplace noise an L1 ball, or its text: ``certified`` and
-                ``margin`` are about it, and its radius is asked for; about x itself if not given.
+                ``margin`` are about it, and its radius is one of the radii to decide; about x itself if not
+                given.
             radii: Other radii to decide, in the units of the data.
             seed: Of the noise.
             ids: The examples' positions in the data set (B,).
@@ -209,9 +212,9 @@ class SmoothedClassifier(VotedModel):
             no number. ``forwards`` are the noisy copies that were classified.
 
         Raises:
-            SettingError: If the threat is not the kind of ball that the noise certifies, or an asked radius
-                is negative or so large that nothing could ever be certified; or if sigma is no wider than the
-                spacing of the inputs' or the model's type, which would round the noise away.
+            SettingError: If the threat is not the kind of ball that the noise certifies, or a requested
+                radius is negative or so large that nothing could ever be certified; or if sigma is no wider
+                than the spacing of the inputs' or the model's type, which would round the noise away.
             DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or
                 ids that do not fit.
             ModelError: If the base model is in training mode, depends on the batch or is random (as far as
@@ -225,9 +228,9 @@ class SmoothedClassifier(VotedModel):
             )
 
     @property
-    def max_asked_radius(self) -> float:
+    def max_certifiable_radius(self) -> float:
         """The radius from which on none that is asked for is ever certified, though all samples agree."""
-        return self._radius_test(()).max_asked_radius
+        return self._radius_test(()).max_certifiable_radius
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
@@ -236,7 +239,7 @@ class SmoothedClassifier(VotedModel):
             SettingError: If its radius is as large as that of an example on which all noise samples agree, or
                 larger, with that number and what would change it.
         """
-        most = self.max_asked_radius
+        most = self.max_certifiable_radius
         if threat.eps >= most:
             is_capped = most >= self.sigma * self._law.unit * self._law.max_ratio * (1 - 1e-6)
             more = "" if is_capped else "more noise samples, "
@@ -260,7 +263,7 @@ class SmoothedClassifier(VotedModel):
         ids: Tensor | None,
         progress: Progress,
     ) -> CertificateOutcome:
-        eps, ids = self._checked_eps(x, y, threat, radii), example_rng(x, seed, ids).ids
+        eps, ids = self._check_inputs(x, y, threat, radii), example_rng(x, seed, ids).ids
         test = self._radius_test(radii if threat is None else (*radii, eps))
         noisy = self._noisy(x, ids, seed)
         with progress.bar("smoothing", len(x)) as advance:
@@ -319,7 +322,7 @@ class SmoothedClassifier(VotedModel):
             noise=self._law,
         )
 
-    def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
+    def _check_inputs(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
         kind = self._law.ball

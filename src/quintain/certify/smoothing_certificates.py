@@ -64,8 +64,8 @@ class Votes:
         samples: (B,), noisy copies that count; 0 where another class was selected.
         forwards: (B,), all noisy copies, those of the selection included.
         failed: (B,) bool, an output is not a number.
-        proved: (B,), the largest asked radius that is certified; -inf for none.
-        abstained: (B,), the largest asked radius that was not decided; 0 for none.
+        proved: (B,), the largest requested radius that is certified; -inf for none.
+        abstained: (B,), the largest requested radius that was not decided; 0 for none.
     """
 
     hits: Counts
@@ -83,9 +83,9 @@ def draw_votes(
     test: RadiusTest,
     advance: Callable[[int], None],
 ) -> Votes:
-    """Draw noisy copies of each example until every asked radius is decided.
+    """Draw noisy copies of each example until every requested radius is decided.
 
-    Where no radius is asked, all ``max_samples`` are drawn.
+    Without radii to decide, all ``max_samples`` are drawn.
 
     Args:
         noisy: The examples.

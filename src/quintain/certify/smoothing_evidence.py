@@ -1,4 +1,4 @@
-"""The sequential test of randomized smoothing: it stops as soon as the votes decide the asked radii."""
+"""The sequential test of randomized smoothing: it stops as soon as the votes decide the requested radii."""
 
 import math
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ def radius_at(probability: float, sigma: float, noise: Noise = GAUSSIAN) -> floa
 
 @dataclass(frozen=True, slots=True)
 class RadiusTest:
-    r"""Decide asked radii of smoothed classifiers by looking at their votes again and again.
+    r"""Decide requested radii of smoothed classifiers by looking at their votes again and again.
 
     A radius r is certified where p, the probability that a noisy copy is classified as ``y``, is shown to
     exceed :math:`p_0 = \Phi(r/\sigma)` (Cohen et al., 2019): at a look after n samples, k of them hits, by
@@ -141,23 +141,23 @@ class RadiusTest:
         return float(self.radius(np.array([self.max_samples]), np.array([self.max_samples]))[0])
 
     @property
-    def max_asked_radius(self) -> float:
+    def max_certifiable_radius(self) -> float:
         """The largest radius that may be asked: a little smaller, so that its rounding can be paid for."""
         unit = self.sigma * self.noise.unit
         return (self.max_radius / unit - 2 * PAID) / (1 + 2 * PAID) * unit
 
     def certifies(self, hits: Counts, samples: int) -> Flags:
-        """Whether each of B examples with some hits is certified at each asked radius, (B, R)."""
+        """Whether each of B examples with some hits is certified at each requested radius, (B, R)."""
         return self._passes(hits[:, None], np.full((1, 1), samples), self._tails()[None])
 
     def refuses(self, hits: Counts, samples: int) -> Flags:
-        """Whether the votes speak against each asked radius, (B, R): more samples will hardly certify it."""
+        """Return whether the votes reject each requested radius, (B, R), as more could hardly prove it."""
         misses = (samples - hits)[:, None]
         mirrored = _log_mixture(misses, hits[:, None], 1 - self._tails()[None], *PRIOR[::-1])
         return np.asarray(mirrored >= -math.log(REFUSAL_LEVEL))
 
     def max_misses(self) -> Counts:
-        """Return, for each asked radius (R,), with how many misses it can be certified; -1 if never.
+        """Return, for each requested radius (R,), with how many misses it can be certified; -1 if never.
 
         The evidence rises with each hit, so that what fails with hits alone up to the last sample fails
         before.
@@ -202,15 +202,15 @@ class RadiusTest:
 
         misses = samples - hits
         # Evidence of fewer hits is 1 at most; its logarithm may have lost its digits.
-        shown = (hits > (1 - tail) * samples) & (
+        is_certain = (hits > (1 - tail) * samples) & (
             log_evidence(hits, misses, tail) >= SLACK - math.log(SEQUENCE_SHARE * self.alpha)
         )
         last = samples == self.max_samples
         if not last.any():
-            return np.asarray(shown)
+            return np.asarray(is_certain)
         # P[Binomial(n, p0) >= k], at the one look that is fixed in advance.
         chance = np.where(hits > 0, betaincc(misses + 1, np.maximum(hits, 1), tail), 1.0)
-        return np.asarray(shown | last & (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9)))
+        return np.asarray(is_certain | last & (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9)))
 
 
 def _round_down(value: Floats) -> Floats:

@@ -48,14 +48,14 @@ class VoteTest:
         from scipy.special import betainc
 
         half = np.full(len(votes), 0.5)
-        shown = (votes > rivals) & (
+        is_certain = (votes > rivals) & (
             log_evidence(votes, rivals, half) >= SLACK - math.log(SEQUENCE_SHARE * self.alpha)
         )
         if samples < self.max_samples:
-            return np.asarray(shown)
+            return np.asarray(is_certain)
         # P[Binomial(votes + rivals, 1/2) >= votes]
         chance = np.where(votes > 0, betainc(np.maximum(votes, 1), rivals + 1, half), 1.0)
-        return np.asarray(shown | (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9)))
+        return np.asarray(is_certain | (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9)))
 
     def can_decide(self) -> bool:
         """Whether samples that all agree decide."""

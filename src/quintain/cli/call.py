@@ -151,7 +151,7 @@ class VerbCall(CallInputs):
         self.announce_requirements()
         self.print_device()
         try:
-            with self._locked_folder(), mark_unfinished(folder, self.verb, self.resume_dir):
+            with self._lock_folder(), mark_unfinished(folder, self.verb, self.resume_dir):
                 record = self.decide(self._record(work))
                 self._store(record)
                 # A salted hash cannot be compared once its salt is deleted: dates of files are, instead.
@@ -159,7 +159,7 @@ class VerbCall(CallInputs):
                 if self.resume_dir and not list(early_stops([record.result])):
                     delete_unfinished(self.unfinished)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
+            raise KeyboardInterrupt(self._kept_text(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
 
     def _check_inputs(self) -> Path:
@@ -168,7 +168,7 @@ class VerbCall(CallInputs):
         return folder
 
     @contextmanager
-    def _locked_folder(self) -> Iterator[None]:
+    def _lock_folder(self) -> Iterator[None]:
         """Make the run folder, and keep other processes out of it.
 
         Raises:
@@ -274,7 +274,7 @@ class VerbCall(CallInputs):
                 f"resume: {resume_command(self.out, self.folder)}"
             )
 
-    def _what_is_kept(self, found: str) -> str:
+    def _kept_text(self, found: str) -> str:
         """Say what an interrupted run leaves behind.
 
         Args:

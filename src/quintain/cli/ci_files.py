@@ -111,12 +111,12 @@ class CIFiles:
         Raises:
             SettingError: If one cannot be written, or holds what is none of this option's files.
         """
-        asked, self.paths = self.paths, {}
+        requested, self.paths = self.paths, {}
         if not is_first_process():
             return
-        refuse_unwritable(asked, self.named_folder, self.inputs)
-        self.paths = asked
-        for name, path in file_paths(asked):
+        refuse_unwritable(requested, self.named_folder, self.inputs)
+        self.paths = requested
+        for name, path in file_paths(requested):
             if name != "summary":
                 remove_earlier(path)
 
@@ -177,7 +177,7 @@ class CIFiles:
         unfinished = self.folder and self.verb == "report" and unfinished_reason(records, self.folder)
         if unfinished:
             verdict = judge((), claims, results, unfinished=unfinished).verdict
-            records = tuple(_left_open(record, verdict) for record in records)
+            records = tuple(_mark_undecided(record, verdict) for record in records)
         if verdict is None:
             verdict = run_verdict(RunResults.of(records).requirement_results, claims, results)
             verdict = replace(verdict, reason=self.reason or verdict.reason)
@@ -275,8 +275,8 @@ def take_options(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
         _CURRENT.reset(token)
 
 
-def _left_open(record: "Record", verdict: "RunVerdict") -> "Record":
-    """Return a record of a run that was not finished, which decides no requirement."""
+def _mark_undecided(record: "Record", verdict: "RunVerdict") -> "Record":
+    """Return the record of an unfinished run with all requirements undecided."""
     from quintain.results.verdict import Decision, Verdict
 
     undecided = Verdict(Decision.UNDECIDED, verdict.reason)

@@ -151,7 +151,7 @@ class LeakInputs:
         from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 
         if self.claim is not None:
-            return PrivacyGuarantee.claimed(self.claim, self.delta)
+            return PrivacyGuarantee.from_claim(self.claim, self.delta)
         if self.private is None:
             return None
         from quintain.cli.leak_private import read_private_training

@@ -20,7 +20,7 @@ TABLE = "quintain"
 KEYS = ("require", "undecided")
 """Every key that the table may have."""
 
-_MOST_LEVELS = 3
+_MAX_LEVELS = 3
 """How deep tables are looked through for one that was meant to be ours."""
 
 _PLACE_OF_TOML_ERROR = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
@@ -114,7 +114,7 @@ def _table(text: str, path: Path) -> Mapping[str, object] | None:
         line = int(found["line"]) if found and found["line"] else len(text.splitlines())
         raise SettingError(f"{path}, line {line}: no TOML: {what}; correct the file") from None
     lines = text.splitlines()
-    for names in _misnamed(document):
+    for names in _find_misnamed(document):
         raise SettingError(
             f"{_place(path, lines, names[-1])}: [{'.'.join(names)}] is read by no tool; did you mean "
             f"[tool.{TABLE}]?"
@@ -137,8 +137,8 @@ def _table(text: str, path: Path) -> Mapping[str, object] | None:
     return table
 
 
-def _misnamed(tables: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the names of every table, down to the third level, that was meant to be ours and is not.
+def _find_misnamed(tables: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the names of tables, down to the third level, that are meant for Quintain but misnamed.
 
     It is called nearly like ours, and stands where a tool's table or a section of the file does, or it begins
     like ours and states something under one of our keys. Others are none: what is called ``quintain`` among
@@ -156,8 +156,8 @@ def _misnamed(tables: Mapping[str, object], above: tuple[str, ...] = ()) -> Iter
         states = (is_near or folded.startswith(TABLE)) and value.keys() & {*KEYS}
         if states or (is_near and is_section):
             yield names
-        elif len(names) < _MOST_LEVELS:
-            yield from _misnamed(value, names)
+        elif len(names) < _MAX_LEVELS:
+            yield from _find_misnamed(value, names)
 
 
 def _is_nearly(name: str, meant: str) -> bool:

@@ -94,9 +94,9 @@ def rule_on_one(
     refuse_run_options(call, "referee")
     _prepare_output("witness", witness, inputs)
     ruling = referee(model, file, result, counterexample, seconds=seconds)
-    told = f"{ruling.decision}: {ruling.claimed}, {ruling.reason}"
-    call.console.print(told, markup=False, soft_wrap=True)
-    note_reason(told)
+    line = f"{ruling.decision}: {ruling.claimed}, {ruling.reason}"
+    call.console.print(line, markup=False, soft_wrap=True)
+    note_reason(line)
     if ruling.counterexample is not None and witness is not None:
         _write_witness(witness, ruling.counterexample)
         call.print_dim(str(witness))
@@ -118,9 +118,9 @@ def rule_on_folder(call: "VerbCall", folder: Path, seconds: float) -> int:
         )
     decisions = [one.ruling.decision for one in found]
     totals = ", ".join(f"{decisions.count(name)} {name}" for name in DECISION_CODES)
-    told = f"{len(found)} instances: {totals}"
-    call.console.print(told, markup=False, soft_wrap=True)
-    note_reason(told)
+    line = f"{len(found)} instances: {totals}"
+    call.console.print(line, markup=False, soft_wrap=True)
+    note_reason(line)
     return worst_code([one.ruling for one in found])
 
 

@@ -28,7 +28,7 @@ def refuse_unplanned_requirements(requirements: Sequence[Requirement], specs: Se
     Raises:
         SettingError: If there is such a requirement.
     """
-    other_sizes, other_types = _unmeasured(requirements, specs)
+    other_sizes, other_types = _find_unmeasured(requirements, specs)
     for requirement in requirements:
         if requirement in other_sizes:
             remedy, missing = "add", dict.fromkeys(one.threat for one in other_sizes)
@@ -57,7 +57,7 @@ def refuse_unmeasured_requirements(
     """
     if not specs:
         return
-    for requirement in (one for found in _unmeasured(requirements, specs) for one in found):
+    for requirement in (one for found in _find_unmeasured(requirements, specs) for one in found):
         raise SettingError(
             f"{_with_source(requirement)} is on {requirement.threat}, and the run in {folder} measured "
             f"{', '.join(specs)}: require one of these, or measure {requirement.threat} in a run with "
@@ -99,10 +99,10 @@ def refuse_run_options(call: "VerbCall", option: str) -> None:
         )
 
 
-def _unmeasured(
+def _find_unmeasured(
     requirements: Sequence[Requirement], specs: Sequence[str]
 ) -> tuple[list[Requirement], list[Requirement]]:
-    """Return the requirements on threats other than ``specs``, in two lists.
+    """Return the requirements on threats other than the measured ``specs``, in two lists.
 
     Returns:
         Those on another size of a type in ``specs``, and those on another type; of the latter only those of

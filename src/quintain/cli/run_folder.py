@@ -87,7 +87,7 @@ def writable_folder(folder: Path, *, is_named: bool = True) -> Iterator[None]:
         raise StorageError(
             f"cannot write into {folder}: {error.strerror}; choose another folder with --out"
         ) from error
-    with used_alone(folder):
+    with lock_folder(folder):
         try:
             yield
         finally:
@@ -98,8 +98,8 @@ def writable_folder(folder: Path, *, is_named: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def used_alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder while this one works there, however it ends.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a run folder against other processes while this one works there.
 
     On a file system that has no locks, nobody is kept out.
 

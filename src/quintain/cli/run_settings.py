@@ -137,19 +137,19 @@ def save_settings(folder: Path, settings: Mapping[str, object], examples: Mappin
         write_atomically(folder / RUN_SETTINGS_FILE, json.dumps(own, indent=1).encode() + b"\n")
 
 
-class Loaded(NamedTuple):
-    """What the run of a result has loaded.
+class LoadedInputs(NamedTuple):
+    """The model and examples that a finished run has loaded.
 
     Args:
-        model: What its net was loaded with, and the net's hash; empty where it had none.
-        examples: How its examples were named; empty where that is not known.
+        model: The options by which its net was loaded, and the net's hash; empty if it had none.
+        examples: The options that named its examples; empty if they are not known.
     """
 
     model: dict[str, int | str]
     examples: dict[str, str | int | None]
 
 
-def refuse_other_settings(out: Path) -> Loaded:
+def refuse_other_settings(out: Path) -> LoadedInputs:
     """Raise if a result was made by other settings than those of the command that runs.
 
     Returns:
@@ -162,7 +162,7 @@ def refuse_other_settings(out: Path) -> Loaded:
     place = out / RUN_SETTINGS_FILE
     try:
         found = json.loads(read_bytes(place))
-        loaded = Loaded(dict(found.pop(MODEL, {})), dict(found.pop(EXAMPLES, {})))
+        loaded = LoadedInputs(dict(found.pop(MODEL, {})), dict(found.pop(EXAMPLES, {})))
         differ = [
             f"{key} = {_text(found.get(key))}, now {_text(wanted.get(key))}"
             for key in {**found, **wanted}

@@ -78,10 +78,10 @@ def audit_scores(
             soft_wrap=True,
         )
         for other in assumed:
-            shown = run_audit(one, other)
+            other_audit = run_audit(one, other)
             call.print_dim(
-                f"at least {rounding.epsilon(shown.epsilon, up=False)} by {shown.bound.method}, if "
-                f"{'; '.join(shown.bound.assumptions)}: assumed, and no bound of the claim"
+                f"at least {rounding.epsilon(other_audit.epsilon, up=False)} by {other_audit.bound.method}, "
+                f"if {'; '.join(other_audit.bound.assumptions)}: assumed, and no bound of the claim"
             )
     call.print_dim("assumed: inclusion coins fair and independent, which a file cannot prove")
     if claim is None:
@@ -89,9 +89,9 @@ def audit_scores(
     lower = joint_bound(audits)
     upper = Bound(lower.quantity, Side.UPPER, claim, Basis.CLAIMED, method="claimed")
     found = Bracket(lower, upper).consistency
-    told = f"{found}: {_meaning(found, len(files))}"
-    call.console.print(told, markup=False, soft_wrap=True)
-    note_reason(told)
+    line = f"{found}: {_meaning(found, len(files))}"
+    call.console.print(line, markup=False, soft_wrap=True)
+    note_reason(line)
     return CODES[found]
 
 

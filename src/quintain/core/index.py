@@ -96,7 +96,7 @@ def render_index(package: str) -> str:
     kinds = [name for name, kind in KINDS.items() if kind.package == package]
     found = [pair for kind in kinds for pair in registered(kind)]
     own = sorted(entry.import_path.split(":") for entry, _ in found)
-    exports = {**{name: module for module, name in own}, **_imported(package)}
+    exports = {**{name: module for module, name in own}, **_public_imports(package)}
     parts = [HEADER]
     if found:
         imports = "".join(f"    {_import(module, name)}\n" for module, name in own)
@@ -111,8 +111,8 @@ def render_index(package: str) -> str:
     return "".join(parts)
 
 
-def _imported(package: str) -> dict[str, str]:
-    """Return what a package's ``__init__`` imports for type checkers: public names and their modules."""
+def _public_imports(package: str) -> dict[str, str]:
+    """Return the public names that a package's ``__init__`` imports for type checkers, with their modules."""
     tree = ast.parse((_folder(package) / "__init__.py").read_text("utf-8"))
     blocks = [
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"

@@ -15,7 +15,7 @@ def html_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     return f"<table>{head}<tbody>{lines}</tbody></table>"
 
 
-def drawn_by(path: str) -> Callable[[object], str]:
+def html_repr(path: str) -> Callable[[object], str]:
     """Return a ``_repr_html_`` method that calls a function of another module on its value.
 
     Args:

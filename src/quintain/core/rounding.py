@@ -17,7 +17,7 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
     if not value or not math.isfinite(value):
         return f"{value:g}"
     exact = Decimal(repr(float(value)))
-    return f"{float(_rounded(exact, exact.adjusted() + 1 - digits, up)):.{digits}g}".replace("e-0", "e-")
+    return f"{float(_round(exact, exact.adjusted() + 1 - digits, up)):.{digits}g}".replace("e-0", "e-")
 
 
 def epsilon(value: float, *, up: bool = True) -> str:
@@ -29,10 +29,10 @@ def epsilon(value: float, *, up: bool = True) -> str:
         return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"
     if 0 < abs(value) < 0.1:
         return bound(value, up=up, digits=3)
-    return f"{_rounded(Decimal(repr(float(value))), -PLACES, up):.{PLACES}f}"
+    return f"{_round(Decimal(repr(float(value))), -PLACES, up):.{PLACES}f}"
 
 
-def _rounded(value: Decimal, place: int, up: bool) -> Decimal:
+def _round(value: Decimal, place: int, up: bool) -> Decimal:
     return value.quantize(
         Decimal(1).scaleb(place), rounding=ROUND_CEILING if up else ROUND_FLOOR, context=_WIDE
     )

@@ -10,6 +10,6 @@ def failure_text(error: BaseException) -> str:
     Args:
         error: One of ``FAILURES``.
     """
-    said = " ".join(str(error).split())
-    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"{text} (sys.exit, which would end the whole run)" if isinstance(error, SystemExit) else text

@@ -61,7 +61,7 @@ class WorkerPool(Generic[Job, Result]):
         Raises:
             BrokenProcessPool: If a process ended by itself; from then on no job is done.
         """
-        with _ctrl_c_blocked():
+        with _block_ctrl_c():
             return self._pool.submit(_run_in_worker, job)
 
     def __enter__(self) -> "WorkerPool[Job, Result]":
@@ -121,7 +121,7 @@ def _run_in_worker(job: Any) -> Any:
 
 
 @contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
+def _block_ctrl_c() -> Iterator[None]:
     """Start processes in here that Ctrl-C does not reach: a blocked signal is blocked in them, too.
 
     What comes meanwhile reaches this process afterwards.

@@ -56,7 +56,7 @@ def load_idx(folder: Path) -> Splits:
     path = folder.resolve()
     name = path.parent.name if path.name == "raw" else path.name
     return splits_from_arrays(
-        name, {part: (_read(images), _read(labels)) for part, (images, labels) in found.items()}
+        name, {part: (_read_array(images), _read_array(labels)) for part, (images, labels) in found.items()}
     )
 
 
@@ -65,7 +65,7 @@ def _first(folder: Path, stem: str, axes: int) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _read(path: Path) -> npt.NDArray[Any]:
+def _read_array(path: Path) -> npt.NDArray[Any]:
     gzipped = path.suffix == ".gz"
     try:
         if gzipped:

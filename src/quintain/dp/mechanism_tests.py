@@ -14,9 +14,21 @@ import torch
 from torch import nn
 
 from quintain.core.errors import MechanismError
-from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
+from quintain.core.p_values import (
+    chi_square_test,
+    cosine_test,
+    kolmogorov_test,
+    magnitudes_to_normal,
+    small_gap_test,
+    tail_test,
+)
 from quintain.core.seeds import derive_seed
-from quintain.dp.noise_laws import alike, exact, heads, repeated
+from quintain.dp.noise_tests import (
+    autocorrelation_measurements,
+    first_numbers,
+    similarity_measurements,
+    variation_measurements,
+)
 from quintain.dp.observed_training import TRAINERS, ObservedTrainer, Rows
 from quintain.dp.randomness.stream import CHUNK_BYTES
 from quintain.dp.replay import weights_measurement
@@ -77,9 +89,9 @@ def verify_mechanism(plan: PrivatePlan, num_records: int, *, seed: int | None = 
     """Train on synthetic records, and compare what training does with what the accountant assumes.
 
     Args:
-        plan: What is claimed; of a plan without noise, that it adds none.
+        plan: The plan whose claims are tested. A plan without noise is tested to add none.
         num_records: Number of records.
-        seed: For a measurement that can be repeated; fresh entropy by default.
+        seed: Makes the measurement repeatable; fresh entropy by default.
 
     Returns:
         The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see
@@ -142,7 +154,7 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     ]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
     uniform = np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi) % 1
-    p_value, found, usual = min(crowded_p(one, NEARLY_EQUAL) for one in uniform)
+    p_value, found, usual = min(small_gap_test(one, NEARLY_EQUAL) for one in uniform)
     text = f"numbers that the noise is made of that all but equal another, of {len(x)}"
     return Measurement("noise digits", usual, found, min(1.0, len(uniform) * p_value), text)
 
@@ -217,14 +229,14 @@ def _noise(plan: PrivatePlan, trainer: ObservedTrainer, seed: int | None) -> tup
             Measurement("noise", 0.0, found, float(found == 0), "largest noise of a plan that states none"),
         )
     z = (steps * plan.expected_batch_size / scale).numpy()
-    p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
-    p_shape, distance = shape_p(ndtr(z.ravel()))
-    p_tails, bound, beyond, usual = tails_p(z)
+    p_spread, z_spread = chi_square_test(float(np.square(z).mean()), z.size)
+    p_shape, distance = kolmogorov_test(ndtr(z.ravel()))
+    p_tails, bound, beyond, usual = tail_test(z)
 
     def correlation_test(
         what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = ""
     ) -> Measurement:
-        p_value, cosine = cosine_p(one.ravel(), other.ravel())
+        p_value, cosine = cosine_test(one.ravel(), other.ravel())
         text = f"correlation of the noise{of} of two {what}s"
         return Measurement(
             name=f"noise{of} between {what}s",
@@ -255,11 +267,15 @@ def _noise(plan: PrivatePlan, trainer: ObservedTrainer, seed: int | None) -> tup
         ),
         _digits(z),
         correlation_test("step", z[1::2], z[::2]),
-        correlation_test("step", sizes(z[1::2]), sizes(z[::2]), " without signs"),
+        correlation_test(
+            "step", magnitudes_to_normal(z[1::2]), magnitudes_to_normal(z[::2]), " without signs"
+        ),
         correlation_test("layer", z[:, : z.shape[1] // 2], z[:, z.shape[1] // 2 :]),
-        *exact("noise", sums, squares, layers, (np.arange(len(layers)), np.array([0]))),
-        *repeated("noise", z.ravel()),
-        *alike("noise", heads(z, numels), numels, torch.finfo(taken[0].release.dtype).eps),
+        *variation_measurements("noise", sums, squares, layers, (np.arange(len(layers)), np.array([0]))),
+        *autocorrelation_measurements("noise", z.ravel()),
+        *similarity_measurements(
+            "noise", first_numbers(z, numels), numels, torch.finfo(taken[0].release.dtype).eps
+        ),
         *(() if followed is None else (followed,)),
     )
 

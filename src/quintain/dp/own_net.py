@@ -1,5 +1,5 @@
-"""What is measured on a net of one's own: the noise of each of its weights, and clipping in its own layers,
-sizes and format.
+"""Measurements on the user's own net: the noise of each of its weights, and clipping in its layers, sizes and
+format.
 """
 
 import math
@@ -14,8 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from quintain.core.laws import spread_p
-from quintain.dp.noise_laws import alike, exact, heads, repeated
+from quintain.core.p_values import chi_square_test
+from quintain.dp.noise_tests import (
+    autocorrelation_measurements,
+    first_numbers,
+    similarity_measurements,
+    variation_measurements,
+)
 from quintain.dp.observed_training import TrackedRecords, fit_with_interruption
 from quintain.dp.randomness.generator_states import GeneratorStates
 from quintain.dp.specimens import ScaledOutputs, ZeroOutputs
@@ -26,38 +31,35 @@ from quintain.results.specification import Measurement
 from quintain.training.loop import isolated_rng
 
 BLOCK = 1 << 16
-"""Numbers of one parameter whose noise is measured by itself."""
-FIRST = 1 << 20
-"""Weights of a net of one's own among which noise is looked for that was used twice."""
+"""Size of the blocks of a parameter whose noise is measured separately."""
+MAX_NUMBERS = 1 << 20
+"""Most weights of a net whose noise is searched for repetitions at any lag."""
 RECORDS, SUMS_OF_NET = 6, 16
-"""Records that a net of one's own is measured with, and sums over random parts of them."""
-SLACK_OF_NET = 0.05
-"""By how much of the bound a net of one's own may exceed it: far more than it rounds in its own format, far
-less than a fault adds.
+"""Number of records that a net is measured with, and of sums over random subsets of them."""
+EXCESS_TOLERANCE = 0.05
+"""Tolerated relative excess over the bound: far more than rounding in the net's format, far less than a fault
+adds.
 """
-LOUD_ENOUGH = 0.5
-"""The fraction of the bound that a record must reach: below it, clipping did not act, and nothing was
-measured.
-"""
+MIN_NORM_FRACTION = 0.5
+"""Fraction of the bound that a record must reach: otherwise clipping had no effect to measure."""
 
 
 def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tuple[Measurement, ...]:
-    """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned
-    of the records.
+    """Measure the noise that ``fit`` adds to all trainable weights of a net; no record influences it.
 
-    It is measured at two steps of a run whose state is saved, as ``quintain privatize`` saves it, at two
-    after that run was interrupted and resumed, and at two of a run whose state is not saved.
+    The noise is measured at two steps of a run whose state is saved, as ``quintain privatize`` saves it, at
+    two steps after that run was interrupted and resumed, and at two of a run whose state is not saved.
 
-    Also whether sums and sums of squares of it vary as they should, by block, by parameter and over all; and
-    whether any of it, with its signs or without, is used twice, within a step or in another: among the first
-    1,048,576 weights at any distance, and the first 1,024 of each parameter, down to a single one, beside
-    those of each other parameter and step.
+    It is tested for its size, for sums and sums of squares that vary as they should, by block, by parameter
+    and over all, and for repetitions, of values and of magnitudes, within a step and between steps: at any
+    lag among the first 1,048,576 weights, and between the first 1,024 weights of all parameters, however
+    small.
 
     Args:
-        net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise
-            alone.
-        data: What it takes.
-        plan: With noise.
+        net: The net as it is trained; it is copied. Its outputs are multiplied by zero, so that its weights
+            get noise alone.
+        data: Records that the net takes.
+        plan: A plan with noise.
     """
     scale = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
     cut = [_blocks(p.numel()) for p in net.parameters() if p.requires_grad]
@@ -68,8 +70,8 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
 
     def observe(_step: int, release: Tensor) -> None:
         z = release.double() / scale
-        first.append(z[:FIRST].cpu().clone())
-        beginnings.append(heads(z.cpu().numpy()[None], numels))
+        first.append(z[:MAX_NUMBERS].cpu().clone())
+        beginnings.append(first_numbers(z.cpu().numpy()[None], numels))
         blocks = z.split(sizes.tolist())
         sums.append([float(block.sum()) for block in blocks])
         squares.append([float(block.square().sum()) for block in blocks])
@@ -79,10 +81,10 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
     precision = max(torch.finfo(p.dtype).eps for p in net.parameters() if p.requires_grad)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
-        (spread_p(mean, count)[0], math.sqrt(mean))
+        (chi_square_test(mean, count)[0], math.sqrt(mean))
         for mean, count in zip((total / sizes).flat, np.tile(sizes, len(total)), strict=True)
     ]
-    found.append((spread_p(total.sum() / numbers, numbers)[0], math.sqrt(total.sum() / numbers)))
+    found.append((chi_square_test(total.sum() / numbers, numbers)[0], math.sqrt(total.sum() / numbers)))
     p_value, measured = min(found)
     text = (
         f"noise of {sizes.sum()} weights of the net, over that of the plan: of all, or where it differs "
@@ -91,35 +93,35 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
     begin = [0, *accumulate(len(blocks) for blocks in cut)][:-1]
     return (
         Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text),
-        *exact(
+        *variation_measurements(
             "noise of the net",
             np.array(sums),
             total,
             sizes,
             (np.arange(len(sizes)), np.array(begin), np.array([0])),
         ),
-        *repeated("noise of the net", torch.cat(first).numpy()),
-        *alike("noise of the net", np.concatenate(beginnings), numels, precision),
+        *autocorrelation_measurements("noise of the net", torch.cat(first).numpy()),
+        *similarity_measurements("noise of the net", np.concatenate(beginnings), numels, precision),
     )
 
 
 def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement | None:
-    """Measure, as ``fit`` clips, the most that one record moves the clipped sum of a net of one's own: in its
-    layers, sizes and format.
+    """Measure the most that one record moves the sum that ``fit`` clips, in a net's own layers and format.
 
-    Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each
-    batch's sum, without noise, is taken apart into one term a record. Where the net itself draws at random
-    (dropout, or a coin for the whole batch), a record's term is another one each time, so that batches hold
-    one record alone. What rounding moves in a net of few bits is far below ``SLACK_OF_NET``; an excess below
-    it is left to ``measurements``, which are in float64.
-
-    It is None where no record reaches half of the bound, as where outputs are NaN or follow no weight: then
-    clipping was not measured.
+    Records are random, and the net's outputs are multiplied until gradients are far above the bound. The sum
+    of each batch, without noise, is solved for one term a record. If the net draws random numbers (dropout,
+    or a coin for the whole batch), a record's term differs each time, so batches hold a single record. The
+    effect of rounding in a net of few bits is far below ``EXCESS_TOLERANCE``; an excess below it is left to
+    ``measurements``, which are in float64.
 
     Args:
-        net: As it is trained; it is copied.
-        shape: Of one record, with numbers in [0, 1].
-        plan: Whose bound it is.
+        net: The net as it is trained; it is copied.
+        shape: Shape of one record, with numbers in [0, 1].
+        plan: The plan with the bound.
+
+    Returns:
+        The measurement; None if no record reaches half of the bound, such as where outputs are NaN or depend
+        on no weight, since then clipping was not measured.
     """
     bound = plan.max_grad_norm
     scaled_net = ScaledOutputs(deepcopy(net).train(), 100 * max(bound, 1.0))
@@ -137,21 +139,22 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
     fit_with_interruption(scaled_net, records, still, on_step=observe)
     found = (
-        _most(np.array(drawn), torch.stack(sums).float())
+        _largest_term(np.array(drawn), torch.stack(sums).float())
         if batch > 1
         else float(torch.stack(sums).norm(dim=1).max())
     )
-    if found < LOUD_ENOUGH * bound:
+    if found < MIN_NORM_FRACTION * bound:
         return None
     text = f"most that one of {len(records)} records made up moves the sum of clipped gradients of the net"
     return Measurement(
-        "sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text
+        "sensitivity of the net", bound, found, float(found <= bound * (1 + EXCESS_TOLERANCE)), text
     )
 
 
 def _outputs(net: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
-    """A net's outputs, and whether it draws at random: from a common generator, which then has moved, or from
-    one of its own, if two passes differ.
+    """Return a net's outputs, and whether it draws random numbers.
+
+    It does if a global generator has advanced, or if two passes differ, as with a generator of its own.
     """
     with torch.no_grad(), isolated_rng(x.device):
         before = GeneratorStates.now()
@@ -163,11 +166,11 @@ def _outputs(net: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
     return one, moved or not torch.allclose(one, other, rtol=1e-3, equal_nan=True)
 
 
-def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
-    """The greatest norm of a record's term, where sums (steps, numbers) are taken for sums of one term a
-    record; and what is left over.
+def _largest_term(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
+    """Return the largest norm of a record's term, plus the largest residual of a sum.
 
-    Worked out from the inner products of the sums, so that no more than these is held.
+    The sums (steps, numbers) are solved by least squares for one term a record. Only their inner products are
+    needed, so that no more than these is kept in memory.
     """
     if not torch.isfinite(sums).all():
         return math.inf
@@ -175,12 +178,14 @@ def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
         (part.double() @ part.double().T for part in sums.split(BLOCK, dim=1)),
         torch.zeros(len(sums), len(sums)).double(),
     )
-    apart = np.linalg.pinv(drawn)
-    left = np.eye(len(drawn)) - drawn @ apart
-    terms, rest = (np.sqrt(np.einsum("ij,jk,ik->i", m, products.numpy(), m).clip(0)) for m in (apart, left))
-    return float(terms.max() + rest.max())
+    solve = np.linalg.pinv(drawn)
+    project = np.eye(len(drawn)) - drawn @ solve
+    terms, residuals = (
+        np.sqrt(np.einsum("ij,jk,ik->i", m, products.numpy(), m).clip(0)) for m in (solve, project)
+    )
+    return float(terms.max() + residuals.max())
 
 
 def _blocks(size: int) -> list[int]:
-    """The parts of a parameter whose noise is measured by itself."""
+    """Return the sizes of the blocks of a parameter, whose noise is measured separately."""
     return [BLOCK] * (size // BLOCK) + [size % BLOCK] * (size % BLOCK > 0)

@@ -165,7 +165,7 @@ class Private(Generic[M_co, O_co, T_co]):
 
     def epsilon(self, delta: float) -> float:
         """The epsilon of everything in the ledger, at ``delta``, as ``guarantee`` has it."""
-        return self._spent(delta).epsilon(delta)
+        return self._spent_ledger(delta).epsilon(delta)
 
     def guarantee(self, delta: float) -> Guarantee:
         """The privacy spent so far by all runs of the ledger, with all that the claim assumes.
@@ -176,7 +176,7 @@ class Private(Generic[M_co, O_co, T_co]):
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with:
                 load both first.
         """
-        return self._spent(delta).guarantee(delta)
+        return self._spent_ledger(delta).guarantee(delta)
 
     @property
     def report(self) -> PrivacyReport:
@@ -198,7 +198,7 @@ class Private(Generic[M_co, O_co, T_co]):
         self.optimizer.capture.remove()
         return self.module
 
-    def _spent(self, delta: float) -> Ledger:
+    def _spent_ledger(self, delta: float) -> Ledger:
         spent = with_skipped_batches(self.ledger)
         warn_of_large_delta(spent, delta)
         return spent

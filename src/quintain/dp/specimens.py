@@ -137,7 +137,7 @@ def hostile_records(net: nn.Module) -> tuple[Tensor, Tensor]:
 def _layers() -> list[tuple[nn.Module, ApplyLayer]]:
     """Return each layer with the function that applies it to records."""
     flat, sequence, image, volume = (
-        _reshaped(*shape) for shape in ((RECORD_SIZE,), (8, 8), (1, 8, 8), (1, 4, 4, 4))
+        _apply_reshaped(*shape) for shape in ((RECORD_SIZE,), (8, 8), (1, 8, 8), (1, 4, 4, 4))
     )
     linear, tied_linear = nn.Linear(8, 8, bias=False), nn.Linear(8, 8)
     tied_linear.weight = linear.weight
@@ -159,8 +159,8 @@ def _layers() -> list[tuple[nn.Module, ApplyLayer]]:
         (nn.Conv3d(1, 2, 2), volume),
         (nn.ConvTranspose3d(1, 2, 2), volume),
         (nn.InstanceNorm1d(8, affine=True), sequence),
-        (nn.InstanceNorm2d(4, affine=True), _reshaped(4, 4, 4)),
-        (nn.InstanceNorm3d(2, affine=True), _reshaped(2, 4, 4, 2)),
+        (nn.InstanceNorm2d(4, affine=True), _apply_reshaped(4, 4, 4)),
+        (nn.InstanceNorm3d(2, affine=True), _apply_reshaped(2, 4, 4, 2)),
         (nn.Conv2d(8, 2, 3), lambda layer, x: layer(x.view(-1, 1, 8, 8).tile(1, 8, 2, 2))),
         (nn.Embedding(_VOCABULARY_SIZE, 5), _on_tokens),
         (nn.EmbeddingBag(_VOCABULARY_SIZE, 5, mode="sum"), _on_tokens),
@@ -174,7 +174,7 @@ def _layers() -> list[tuple[nn.Module, ApplyLayer]]:
     ]
 
 
-def _reshaped(*shape: int) -> ApplyLayer:
+def _apply_reshaped(*shape: int) -> ApplyLayer:
     """Return the function that applies a layer to records of this shape."""
     return lambda layer, x: layer(x.view(-1, *shape))
 

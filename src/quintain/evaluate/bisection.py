@@ -16,7 +16,7 @@ from quintain.results.per_example import PerExample
 from quintain.threats.threat import Threat
 
 
-class Try(NamedTuple):
+class Trial(NamedTuple):
     """Examples that are tried at one size.
 
     Args:
@@ -90,19 +90,19 @@ class Bisection:
         is_free: np.ndarray = (self._first <= self._last) & ~self._is_tried
         return is_free
 
-    def next_try(self, count: int) -> Try | None:
+    def next_try(self, count: int) -> Trial | None:
         """Return at most so many examples to be tried next, but none that is now; None if there is none."""
         middle = np.where(self._is_free, (self._first + self._last + self._larger_first) // 2, len(self._eps))
         size_index = int(middle.min(initial=len(self._eps)))
         if size_index == len(self._eps):
             return None
-        return Try(size_index, self._nearest[middle[self._nearest] == size_index][:count])
+        return Trial(size_index, self._nearest[middle[self._nearest] == size_index][:count])
 
-    def begin(self, one: Try) -> None:
+    def begin(self, one: Trial) -> None:
         """Note that examples are tried now."""
         self._is_tried[one.rows] = True
 
-    def record(self, one: Try, outcome: CertificateOutcome, clean: Tensor) -> int:
+    def record(self, one: Trial, outcome: CertificateOutcome, clean: Tensor) -> int:
         """Note what a certifier says of the examples that it tried, whose margins are ``clean`` (n,).
 
         Returns:

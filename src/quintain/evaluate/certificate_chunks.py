@@ -34,7 +34,7 @@ class CertificateChunk:
         radius: Certified radii, 0 where nothing is certified.
         failed: Where an output or a bound is no number.
         forwards: Forward passes of the model.
-        abstained: The largest asked radii that noise samples did not decide, 0 where they decided all.
+        abstained: The largest requested radii that noise samples did not decide, 0 where they decided all.
         assumptions: What must be true for the certificates to hold, as an array of text.
         seconds: Wall time.
         counterexamples: Inputs that the certifier found to break an example, each with the example's row.

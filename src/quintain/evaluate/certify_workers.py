@@ -30,13 +30,13 @@ from quintain.models.protocol import ClassifierLike
 from quintain.models.sealed_tensors import seal_checkpoint
 from quintain.threats.threat import Threat
 
-LEAST_SECONDS = 15.0
+MIN_SECONDS = 15.0
 """About how many seconds of work are left where processes, which take some seconds to start, are worth it."""
 
 SECONDS_EACH = 5.0
 """Of that work, for each process beside this one, so that a machine of many cores does not start too many."""
 
-AHEAD = 2
+JOBS_PER_PROCESS = 2
 """Jobs that a process has at once, so that it does not wait for the next one."""
 
 Part = TypeVar("Part")
@@ -44,14 +44,14 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class CertifierTask:
-    """What is asked of a certifier about examples.
+    """The work of a certifier on some examples.
 
     Args:
         certifier: The certifier.
         threat: What may be changed.
-        radii: Sizes that are decided exactly where the largest certified one is looked for; None where the
-            threat's own size alone is asked.
-        search: Whether the largest one is looked for between them, too.
+        radii: Sizes that are decided exactly, in search of the largest certified one; None if only the
+            threat's own size is decided.
+        search: Whether the largest certified size between them is searched for, too.
     """
 
     certifier: Certifier
@@ -87,7 +87,7 @@ class CertifierAnswer(NamedTuple):
 class CertifyWorkers:
     """Processes that certify examples of some models beside this process, each on one thread.
 
-    They are started where there is work for ``LEAST_SECONDS`` or more, and only for certifiers of the model
+    They are started where there is work for ``MIN_SECONDS`` or more, and only for certifiers of the model
     itself that take long, and for nets on the CPU of which it is known how they are built. Each of them
     builds the net, gets the weights, and does nothing unless its net has the hash of this one. It certifies
     what this process would, since every example is certified by itself. Where they could be of use this
@@ -134,7 +134,7 @@ class CertifyWorkers:
             self._on_one_thread = True
             self._stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
-        if self._pool is None and seconds >= LEAST_SECONDS:
+        if self._pool is None and seconds >= MIN_SECONDS:
             self._others = min(self._others, max(1, int(seconds / SECONDS_EACH)))
             copies = {name: _NetCopy.of(one) for name, one in self._subjects.items()}
             self._pool = self._stack.enter_context(
@@ -144,7 +144,7 @@ class CertifyWorkers:
 
     def can_take_more(self, num_given: int) -> bool:
         """Whether they can be given another job beside those that they have."""
-        return num_given < AHEAD * self._others
+        return num_given < JOBS_PER_PROCESS * self._others
 
     def part_size(self, usual: int, left: int, smallest: int) -> int:
         """Return how many examples are certified at once: ``usual``, or fewer where few are left.
@@ -167,7 +167,7 @@ class CertifyWorkers:
             ExecutionError: If one ended by itself.
         """
         assert self._pool is not None
-        with _named_early_end():
+        with _explain_early_end():
             return self._pool.submit(_Job(subject.name, task, x.cpu().numpy(), y.cpu().numpy()))
 
     def give_up(self) -> None:
@@ -183,7 +183,7 @@ class Sharing(Generic[Part]):
         workers: The processes.
         subject: The model.
         certifier: The certifier.
-        task: What is asked about a part.
+        task: The work on a part.
         examples: Inputs (B, *S) and labels (B,) of a part.
     """
 
@@ -238,7 +238,7 @@ def share_out(
             wait(given, return_when=FIRST_COMPLETED)
         for future in [one for one in given if one.done()]:
             part = given.pop(future)
-            with _named_early_end():
+            with _explain_early_end():
                 reply = future.result()
             if reply is not None:
                 finish(part, reply.answer())
@@ -365,11 +365,11 @@ class _Worker:
 
 
 @contextmanager
-def _named_early_end() -> Iterator[None]:
-    """Say what to do where a process ended by itself.
+def _explain_early_end() -> Iterator[None]:
+    """Explain in an error why a worker process ended early, and what to do.
 
     Raises:
-        ExecutionError: If one did.
+        ExecutionError: If a worker process ended early.
     """
     try:
         yield

@@ -28,17 +28,17 @@ def with_estimated_gradients(smooth: SmoothedClassifier, seed: int) -> Callable[
     (Stein's lemma), over fresh pairs of opposite noise in each call, which all examples of the call share.
 
     Args:
-        smooth: Its base is asked for answers alone: scores, or labels as scores of 0 and 1.
+        smooth: Only the outputs of its base are used: scores, or labels as scores of 0 and 1.
         seed: Of the noise.
 
     Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019,
     arXiv:1906.04584, lemma 1.
     """
     calls = count()
-    return lambda x: _Estimated.apply(x, smooth, derive_seed(seed, "estimate", next(calls)))
+    return lambda x: _EstimatedLogits.apply(x, smooth, derive_seed(seed, "estimate", next(calls)))
 
 
-class _Estimated(torch.autograd.Function):
+class _EstimatedLogits(torch.autograd.Function):
     """Log of the mean softmax over noisy copies, and Stein's estimate in place of its derivative."""
 
     @staticmethod

@@ -78,12 +78,12 @@ def front_settings(defense: Defense, folder: Path | None) -> tuple[FrontSetting,
 
 def _with_setting(defense: Any, name: str, value: float) -> Defense:
     """Return a defense with another setting; ``eps`` is that of its threat, relative to what it is."""
-    changes = {"threat": _scaled(defense.threat, value)} if name == EPS_RATIO else {name: value}
+    changes = {"threat": _rescale(defense.threat, value)} if name == EPS_RATIO else {name: value}
     changed: Defense = replace(defense, **changes)
     return changed
 
 
-def _scaled(threat: Any, ratio: float) -> Threat:
+def _rescale(threat: Any, ratio: float) -> Threat:
     """Return a ball of another eps, in whole pixels where it counts them.
 
     Raises:

@@ -15,7 +15,7 @@ def predict_left_out(subject: EvaluatedModel, sampled: Dataset, target_class: in
         sampled: All examples.
         target_class: The class that attacks aim at; none is left out if not given.
     """
-    rows = _left_out(sampled, target_class)
+    rows = _is_of_target_class(sampled, target_class)
     if not rows.any():
         return np.zeros(0, np.int64)
     return predicted_classes(subject.model, sampled.subset(np.flatnonzero(rows)))
@@ -34,7 +34,7 @@ def with_left_out(
         target_class: The class that attacks aim at; none is left out if not given.
         predicted: Predictions (M,) for those left out, -1 for NaN.
     """
-    rows = _left_out(sampled, target_class)
+    rows = _is_of_target_class(sampled, target_class)
     if not rows.any():
         return attacked
     labels = sampled.labels
@@ -48,6 +48,6 @@ def with_left_out(
     return per_example(sampled, all_predicted, np.zeros(len(sampled)), broken, invalid)
 
 
-def _left_out(sampled: Dataset, target_class: int | None) -> np.ndarray:
+def _is_of_target_class(sampled: Dataset, target_class: int | None) -> np.ndarray:
     """Return which examples (N,) are of the target class."""
     return np.zeros(len(sampled), bool) if target_class is None else sampled.labels == target_class

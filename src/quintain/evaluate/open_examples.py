@@ -15,7 +15,7 @@ from quintain.certify.outcome import CertificateOutcome, Certifier, takes_second
 from quintain.core.files import write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.evaluate.bisection import Bisection, Try
+from quintain.evaluate.bisection import Bisection, Trial
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.certify_workers import (
     CertifierAnswer,
@@ -128,7 +128,7 @@ def certify_open(
     def seconds_of(examples: int) -> float:
         return examples * (pace.seconds_per_example or 0.0)
 
-    def next_try(waiting: int) -> Try | None:
+    def next_try(waiting: int) -> Trial | None:
         size = min(batch_size, pace.next_size(state.num_free))
         if workers is not None:
             size = workers.part_size(size, state.num_free, smallest=LAST_BATCH_SIZE)
@@ -138,21 +138,21 @@ def certify_open(
         state.begin(one)
         return one
 
-    def task(one: Try) -> CertifierTask:
+    def task(one: Trial) -> CertifierTask:
         return CertifierTask(certifier, sizes[one.size_index])
 
-    def examples(one: Try) -> tuple[Tensor, Tensor]:
+    def examples(one: Trial) -> tuple[Tensor, Tensor]:
         return data.batch(one.rows)
 
-    def here(one: Try) -> None:
+    def here(one: Trial) -> None:
         before = clock()
         outcome = task(one).run(subject.model, certify, *examples(one))
         record(one, outcome, clock() - before)
 
-    def finish(one: Try, answer: CertifierAnswer) -> None:
+    def finish(one: Trial, answer: CertifierAnswer) -> None:
         record(one, answer.outcome, answer.seconds)
 
-    def record(one: Try, outcome: CertificateOutcome, spent: float) -> None:
+    def record(one: Trial, outcome: CertificateOutcome, spent: float) -> None:
         nonlocal assumptions
         assumptions = outcome.assumptions
         pace.record(len(one.rows), spent)

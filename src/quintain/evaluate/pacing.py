@@ -14,7 +14,7 @@ from quintain.core.progress import CHECKPOINT_SECONDS
 from quintain.models.memory import is_out_of_memory
 from quintain.models.protocol import ClassifierLike
 
-FEW, MANY = 4, 32
+SMALL_BATCH, LARGE_BATCH = 4, 32
 """Batch sizes at which a forward pass is timed."""
 
 STEP_SECONDS = 0.005
@@ -91,21 +91,21 @@ def smallest_batch(model: ClassifierLike, x: Tensor, clock: Callable[[], float] 
     """
     if model.access != "gradients":
         return REQUEST_SIZE if getattr(model, "cached", False) else FUNCTION_SIZE
-    if len(x) < 2 * FEW:
-        return FEW
-    seconds, many = clock or work_clock(model), min(MANY, len(x))
-    few_seconds = _forward_seconds(model, x[:FEW], seconds)
+    if len(x) < 2 * SMALL_BATCH:
+        return SMALL_BATCH
+    seconds, many = clock or work_clock(model), min(LARGE_BATCH, len(x))
+    few_seconds = _forward_seconds(model, x[:SMALL_BATCH], seconds)
     if few_seconds is None:
         return 1
     many_seconds = _forward_seconds(model, x[:many], seconds)
     if many_seconds is None:
-        return FEW
-    each = (many_seconds - few_seconds) / (many - FEW)
+        return SMALL_BATCH
+    each = (many_seconds - few_seconds) / (many - SMALL_BATCH)
     if each <= 0:
         return None
-    fixed = max(few_seconds - FEW * each, 0.0)
+    fixed = max(few_seconds - SMALL_BATCH * each, 0.0)
     size = math.ceil((3 * fixed + STEP_SECONDS) / (3 * each * TOLERATED_SLOWDOWN))
-    return None if 2 * size > len(x) else max(size, FEW)
+    return None if 2 * size > len(x) else max(size, SMALL_BATCH)
 
 
 def _forward_seconds(model: ClassifierLike, x: Tensor, clock: Callable[[], float]) -> float | None:

@@ -180,7 +180,7 @@ def _certify(
     """
     own, sizes = derive_seed(seed, "certify"), [threat.eps for threat in sorted_by_size(threats)]
     # a size beyond the reach of so few samples is certified for no example, and hinders no smaller one
-    radii = [size for size in sizes if size < smooth.max_asked_radius] or sizes
+    radii = [size for size in sizes if size < smooth.max_certifiable_radius] or sizes
     store = pace = None
     if checkpoint_dir is not None:
         store = CertificateStore(

@@ -108,18 +108,20 @@ def secure_sum(
     journal).
     Source: Bonawitz et al., 2017, ePrint 2017/281.
     """
-    names = _checked_names(vectors, dropouts=dropouts, weights=weights, identities=identities)
+    names = _validate_names(vectors, dropouts=dropouts, weights=weights, identities=identities)
     check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
     if threshold is not None:
         check_types(Integral, threshold=threshold)
     silent = {names.index(name): DropoutStage.parse(stage) for name, stage in (dropouts or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
-    keyring = _checked_keyring(identities) if identities else {name: Identity.create(name) for name in names}
+    keyring = (
+        _validate_identities(identities) if identities else {name: Identity.create(name) for name in names}
+    )
     roster = Roster.from_identities(*(keyring[name] for name in names))
     length = _as_array(names[0], vectors[names[0]]).size
     weights = {name: int(weight) for name, weight in weights.items()} if weights else None
-    cap = _checked_cap(weights, max_weight)
+    cap = _resolve_max_weight(weights, max_weight)
     encoding = (
         Encoding(length, clip_value, scale, len(names), cap)
         if scale is not None
@@ -219,8 +221,8 @@ def public_max_weight(weights: Iterable[int]) -> int:
     return 1 << (int(max(1, *weights)) - 1).bit_length()
 
 
-def _checked_cap(weights: Mapping[str, int] | None, max_weight: int | None) -> int:
-    """The public largest weight; 0 for a plain sum."""
+def _resolve_max_weight(weights: Mapping[str, int] | None, max_weight: int | None) -> int:
+    """Return the largest weight, which is public; 0 for a sum without weights."""
     if max_weight is not None:
         check_types(Integral, max_weight=max_weight)
         if max_weight < 1:
@@ -230,11 +232,11 @@ def _checked_cap(weights: Mapping[str, int] | None, max_weight: int | None) -> i
     return public_max_weight(weights.values()) if max_weight is None else int(max_weight)
 
 
-def _checked_names(vectors: object, **by_site: object) -> tuple[str, ...]:
-    """The sites' names, if all else that is given by site is given for just these sites.
+def _validate_names(vectors: object, **by_site: object) -> tuple[str, ...]:
+    """Return the sites' names, after checking that all other mappings are about the same sites.
 
     Raises:
-        SettingError: If something is no mapping or speaks of other sites.
+        SettingError: If an argument is no mapping, or has other sites.
     """
     for what, given in {"vectors": vectors, **by_site}.items():
         by_name = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
@@ -256,8 +258,8 @@ def _checked_names(vectors: object, **by_site: object) -> tuple[str, ...]:
     return names
 
 
-def _checked_keyring(identities: Mapping[str, Identity]) -> Mapping[str, Identity]:
-    """Refuse an identity that stands under another site's name: it would sign for the wrong one."""
+def _validate_identities(identities: Mapping[str, Identity]) -> Mapping[str, Identity]:
+    """Return the identities, after checking that each stands under its own name, for which it signs."""
     for name, identity in identities.items():
         if not isinstance(identity, Identity) or identity.name != name:
             raise SettingError(

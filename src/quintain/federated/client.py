@@ -26,7 +26,7 @@ from quintain.dp import Ledger, PrivacyUnits
 from quintain.federated.aggregation import Participant
 from quintain.federated.authentication import answer_challenge
 from quintain.federated.client_config import ClientConfig
-from quintain.federated.kept_update import Kept, load_update, save_update, update_terms
+from quintain.federated.kept_update import SavedTraining, load_update, save_update, update_terms
 from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
@@ -180,7 +180,7 @@ class Client:
         Return the answer to the sum's first message, where that follows from the terms.
         """
         before = self._chain
-        policy, net, last = self._accepted(task)
+        policy, net, last = self._accept_task(task)
         config, name = self.config, self._identity.name
         if self._trained_over != policy.model_hash:
             came_to_nothing = last is not before or self._is_left_out(last, task)
@@ -217,7 +217,7 @@ class Client:
     def _keep(self) -> None:
         """Write what is to last over a restart."""
         if self.config.update_file is not None:
-            kept = Kept(self._chain, self._base, self._home, self._update)
+            kept = SavedTraining(self._chain, self._base, self._home, self._update)
             save_update(self.config.update_file, kept, self.ledger, self._terms)
 
     def _train_privately(self, net: nn.Module) -> None:
@@ -259,12 +259,12 @@ class Client:
     def _may_have_left(self) -> bool:
         """Whether a vector may have left in the round of the last task."""
         federation, chain = self.config.plan.roster.digest.hex(), self._chain
-        return chain is self._base or self._journal.masked(federation, chain.counter, chain.digest)
+        return chain is self._base or self._journal.has_masked(federation, chain.counter, chain.digest)
 
-    def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module, ModelChain]:
-        """Return this site's own terms of a round, the model, and the chain that it follows from, or refuse.
+    def _accept_task(self, task: RoundTask) -> tuple[Policy, nn.Module, ModelChain]:
+        """Check a task, and return this site's own terms of the round, its model, and the chain before it.
 
-        After that the round is under way.
+        After that the round has begun.
         """
         config, counter = self.config, offered_counter(task.terms)
         base = self._chain if self._may_have_left else self._base
@@ -272,7 +272,7 @@ class Client:
         net = open_model(task.model, self._net)
         policy = config.plan.policy(counter, task.round_id, model_digest(net))
         check_offer(task.terms, policy)
-        last, chain = self._followed(net, policy, task, base)
+        last, chain = self._follow_chain(net, policy, task, base)
         if config.plan.noise is not None:
             self._journal.check_noise(chain.fingerprint, policy.model_hash, config.plan.config.rounds)
         self._chain, self._base = chain, base
@@ -281,13 +281,14 @@ class Client:
         self._participant, self._round_id, self._signed = None, task.round_id, ()
         return policy, net, last
 
-    def _followed(
+    def _follow_chain(
         self, net: nn.Module, policy: Policy, task: RoundTask, base: ModelChain
     ) -> tuple[ModelChain, ModelChain]:
-        """Return the chain that a task follows from, the last task's or ``base``, and what it becomes.
+        """Return the chain that a task continues, and the chain with the task.
 
-        The latter is of the last round in which a vector may have left: nobody locks this site out with a
-        task of which nothing comes, whatever its counter, index and model.
+        The continued chain is that of the last task, or else ``base``, that of the last round in which a
+        vector may have left: so a task from which nothing comes, whatever its counter, index and model,
+        cannot lock this site out.
         """
         try:
             return self._chain, self._after(self._chain, net, policy, task)

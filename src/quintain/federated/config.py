@@ -103,8 +103,9 @@ class FederatedConfig:
             raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")
 
     def terms(self, num_sites: int) -> tuple[int, int]:
-        """Return the threshold and the fewest survivors that are in force among so many sites."""
+        """Return the threshold and the fewest survivors of a sum among so many sites."""
         threshold = default_threshold(num_sites) if self.threshold is None else self.threshold
-        asked = max(2, threshold) if self.min_survivors is None else self.min_survivors
-        noise = self.client_noise
-        return threshold, asked if noise is None else max(asked, noise.min_survivors(num_sites))
+        min_survivors = max(2, threshold) if self.min_survivors is None else self.min_survivors
+        if self.client_noise is not None:
+            min_survivors = max(min_survivors, self.client_noise.min_survivors(num_sites))
+        return threshold, min_survivors

@@ -139,9 +139,9 @@ class SignedRoster:
         ]
         if invalid:
             raise SettingError(
-                f"the signature of {_listed(invalid)} does not hold for version {self.roster.version} of the "
-                "roster; expected one by the key that it lists: somebody has changed the roster, so write "
-                "it anew, and compare the words of all keys before signing"
+                f"the signature of {_join_escaped(invalid)} does not hold for version {self.roster.version} "
+                "of the roster; expected one by the key that it lists: somebody has changed the roster, so "
+                "write it anew, and compare the words of all keys before signing"
             )
 
     @property
@@ -216,9 +216,9 @@ def read_signed_roster(path: Path) -> SignedRoster:
     signed = read_roster(path)
     if signed.unsigned:
         raise SettingError(
-            f"{path}: {_listed(signed.unsigned)} of {len(signed.roster)} members have not signed version "
-            f"{signed.roster.version} of the roster; expected all signatures: at each of them run 'quintain "
-            "enroll --sign' on it"
+            f"{path}: {_join_escaped(signed.unsigned)} of {len(signed.roster)} members have not signed "
+            f"version {signed.roster.version} of the roster; expected all signatures: at each of them run "
+            "'quintain enroll --sign' on it"
         )
     return signed
 
@@ -290,6 +290,6 @@ def _statement(roster: Roster) -> bytes:
     return tagged_hash("roster signature", roster.digest)
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Names for a message, with escapes, since other sites chose them."""
+def _join_escaped(names: Iterable[str]) -> str:
+    """Return names for a message, escaped, since other sites chose them."""
     return ", ".join(f"{name!a}" for name in names)

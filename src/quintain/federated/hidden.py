@@ -107,12 +107,12 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
     # Bit j alone, then bit j against bit j + 1: narrow masks leave high bits that are all 0 or all 1, fair
     # each, never apart. All have the same size, so the most uneven one is the least likely.
     bit, ones = _most_uneven(left, BITS)
-    chance = _two_sided(ones, size, false_alarm * fair)
+    chance = _two_sided_p_value(ones, size, false_alarm * fair)
     yield f"bit {bit} of what is left is set in {ones} of {size} words", chance, fair
     shifted = left >> np.uint32(1)
     shifted ^= left
     bit, apart = _most_uneven(shifted, BITS - 1)
-    chance = _two_sided(apart, size, false_alarm * fair)
+    chance = _two_sided_p_value(apart, size, false_alarm * fair)
     yield f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words", chance, fair
 
     repeats = _count_repeats(left)
@@ -179,8 +179,8 @@ def _count_repeats(words: EncodedVector) -> int:
     return found + int(np.count_nonzero(spread[1:] == spread[:-1]))
 
 
-def _two_sided(ones: int, size: int, negligible: float) -> float:
-    """The chance that fair bits are as uneven as this; a lower bound of it where that is above another."""
+def _two_sided_p_value(ones: int, size: int, negligible: float) -> float:
+    """Return the p-value of fair bits being as uneven as this; a lower bound if that is not negligible."""
     # one count alone is a lower bound, which needs no special function
     exactly = math.lgamma(size + 1) - math.lgamma(ones + 1) - math.lgamma(size - ones + 1)
     bound = math.exp(exactly - size * math.log(2))

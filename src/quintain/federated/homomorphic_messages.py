@@ -41,7 +41,7 @@ def request(kind: int, policy: Policy) -> bytes:
 def reply(kind: int, policy: Policy, identity: Identity, body: bytes, bound_to: bytes) -> bytes:
     """Return a site's reply with its signature, which is bound to what it answers."""
     head = _head(kind, policy, policy.roster.index(identity.name))
-    return head + body + identity.sign(_signed(policy, head, body, bound_to))
+    return head + body + identity.sign(_signed_bytes(policy, head, body, bound_to))
 
 
 def open_reply(data: bytes, policy: Policy, site: int, kind: int, bound_to: bytes) -> bytes:
@@ -54,7 +54,7 @@ def open_reply(data: bytes, policy: Policy, site: int, kind: int, bound_to: byte
     if not isinstance(data, bytes) or len(data) < len(head) + SIGNATURE_BYTES or not data.startswith(head):
         raise ProtocolError("its reply is none to this request, in its own name; expected one")
     body, signature = data[len(head) : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
-    if not verify(policy.roster.keys[site], _signed(policy, head, body, bound_to), signature):
+    if not verify(policy.roster.keys[site], _signed_bytes(policy, head, body, bound_to), signature):
         raise ProtocolError("its signature does not hold for this round and these terms")
     return body
 
@@ -73,7 +73,7 @@ def open_signature(data: bytes, policy: Policy, site: int, listed: bytes) -> byt
 def has_signed(signature: bytes, policy: Policy, site: int, listed: bytes) -> bool:
     """Whether this is a site's signature on a list."""
     head = _head(SIGNED, policy, site)
-    return verify(policy.roster.keys[site], _signed(policy, head, b"", listed), signature)
+    return verify(policy.roster.keys[site], _signed_bytes(policy, head, b"", listed), signature)
 
 
 def pack_list(survivors: SiteSet, total: bytes, num_sites: int) -> bytes:
@@ -109,5 +109,5 @@ def _head(kind: int, policy: Policy, site: int) -> bytes:
     return _REPLY.pack(MAGIC, kind, policy.round_id, site)
 
 
-def _signed(policy: Policy, head: bytes, body: bytes, bound_to: bytes) -> bytes:
+def _signed_bytes(policy: Policy, head: bytes, body: bytes, bound_to: bytes) -> bytes:
     return tagged_hash("homomorphic sum", policy.digest(), head, body, bound_to)

@@ -71,7 +71,7 @@ class HomomorphicSite:
             raise ProtocolError(
                 f"words {encoded.shape} of {encoded.dtype}; expected ({policy.encoding.num_words},) of uint32"
             )
-        if journal.answered(policy.round_id):
+        if journal.has_answered(policy.round_id):
             raise ProtocolError(
                 f"round {policy.round_id.hex()} was opened before; expected a new id: a replay is refused"
             )
@@ -84,20 +84,20 @@ class HomomorphicSite:
         """Return the signed ciphertext, the signature on the survivors, or the signed integers of the sum."""
         policy = self._policy
         if message == request(ENCRYPT, policy) and self._vector is not None:
-            return self._encrypted(self._vector)
+            return self._encrypt(self._vector)
         if isinstance(message, bytes) and self._vector is None:
             head, body = message[: len(request(OPEN, policy))], message[len(request(OPEN, policy)) :]
             if head == request(SURVIVORS, policy):
-                return self._list_signed(body)
+                return self._sign_list(body)
             if head == request(OPEN, policy) and self._listed:
-                return self._sum_opened(body)
+                return self._open_sum(body)
         raise ProtocolError(
             f"a message of {len(message)} bytes that is not due in round {policy.round_id.hex()} under this "
             "site's own terms; expected a request for its vector, then the survivors to sign, then the sum "
             "to open: leave this round"
         )
 
-    def _encrypted(self, vector: EncodedVector) -> bytes:
+    def _encrypt(self, vector: EncodedVector) -> bytes:
         policy, task, journal = self._policy, self._policy.task, self._journal
         # on disk before anything leaves, as with a secure sum: one roster, one vector, one round an update
         journal.claim_roster(policy.model_hash, policy.roster.members)
@@ -107,7 +107,7 @@ class HomomorphicSite:
         ciphertext = self._key.encrypt(vector, policy.encoding)
         return reply(ENCRYPTED, policy, self._identity, ciphertext, policy.digest())
 
-    def _list_signed(self, body: bytes) -> bytes:
+    def _sign_list(self, body: bytes) -> bytes:
         policy = self._policy
         survivors, _ = parse_list(body, len(policy.roster))
         if self._index not in survivors or len(survivors) < policy.min_survivors:
@@ -126,7 +126,7 @@ class HomomorphicSite:
         self._listed, self.survivors = body, survivors
         return reply(SIGNED, policy, self._identity, b"", body)
 
-    def _sum_opened(self, body: bytes) -> bytes:
+    def _open_sum(self, body: bytes) -> bytes:
         policy = self._policy
         signatures, total = parse_opening(body, len(policy.roster))
         self._check_signed(signatures, total)

@@ -212,16 +212,16 @@ def _have_opened(
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return what max_corrupt + 1 of those who signed open the sum to, and whose answers do not hold."""
     names, needed = policy.roster.names, policy.max_corrupt + 1
-    shown = dict(list(signatures.items())[: policy.threshold])
-    message = request(OPEN, policy) + pack_opening(shown, total, len(names))
+    quorum = dict(list(signatures.items())[: policy.threshold])
+    message = request(OPEN, policy) + pack_opening(quorum, total, len(names))
     signers = tuple(signatures)
     answers: dict[str, bytes] = {}
     refused: dict[str, str] = {}
-    for asked in (signers[:needed], signers[needed:]):
-        if len(answers) >= needed or not asked:
+    for recipients in (signers[:needed], signers[needed:]):
+        if len(answers) >= needed or not recipients:
             continue
-        replies = transport.exchange(dict.fromkeys(asked, message))
-        for site in sorted(set(replies) & set(asked)):
+        replies = transport.exchange(dict.fromkeys(recipients, message))
+        for site in sorted(set(replies) & set(recipients)):
             try:
                 answers[names[site]] = open_reply(replies[site], policy, site, OPENED, listed)
             except ProtocolError as error:

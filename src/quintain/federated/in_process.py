@@ -63,14 +63,14 @@ class RecordingTransport(ABC):
         reply_type = self._replies[self._turn]
         self._turn += 1
         too_late = reply_type is MessageType.MASKED
-        asked = {}
+        requests = {}
         for site, message in outgoing.items():
             self._sent.append(RecordedMessage(site, _type_of(message), message))
             is_late = self._dropouts.get(site) is DropoutStage.LATE and too_late
             if self._is_there(site) and (is_late or not self._is_silent(site, reply_type)):
-                asked[site] = message
+                requests[site] = message
         late: list[tuple[int, bytes]] = []
-        for site, reply in self._answers(asked):
+        for site, reply in self._answers(requests):
             if self._is_silent(site, reply_type):
                 late.append((site, reply))
             else:
@@ -88,11 +88,11 @@ class RecordingTransport(ABC):
             return dict(answers)
         reply_type = self._replies[self._turn]
         self._turn += 1
-        heard = {site: b"" if self._is_silent(site, reply_type) else reply for site, reply in answers.items()}
-        for site, reply in heard.items():
+        early = {site: b"" if self._is_silent(site, reply_type) else reply for site, reply in answers.items()}
+        for site, reply in early.items():
             if reply:
                 self._record(site, reply)
-        return heard
+        return early
 
     def _is_silent(self, site: int, reply_type: MessageType) -> bool:
         stage = self._dropouts.get(site)
@@ -112,7 +112,7 @@ class RecordingTransport(ABC):
         """Return whether a site still takes part."""
 
     @abstractmethod
-    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    def _answers(self, requests: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield the sites' replies; none of one that leaves the round, for a reason in ``refusals``."""
 
 
@@ -143,9 +143,9 @@ class InProcessTransport(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._sites
 
-    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    def _answers(self, requests: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Yield the sites' replies; a site leaves when it refuses, or cannot write its journal."""
-        for site, message in asked.items():
+        for site, message in requests.items():
             try:
                 self._sites[site], reply = client.step(self._sites[site], message)
             except (ProtocolError, StorageError) as error:
@@ -178,8 +178,8 @@ class ParticipantTransport(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._participants
 
-    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
-        for site, message in asked.items():
+    def _answers(self, requests: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for site, message in requests.items():
             try:
                 reply = self._participants[site].step(message)
             except (ProtocolError, StorageError) as error:

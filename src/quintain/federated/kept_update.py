@@ -28,7 +28,7 @@ from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.strategies.strategy import State
 from quintain.models.fingerprint import fingerprint
-from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint, select_prefix
 
 ENCODED, LEDGER, HOME, HOME_BEFORE = "encoded", "ledger", "home.", "before."
 CHAIN, MODEL, SERVER, TERMS = "chain", "model.", "server.", "terms"
@@ -36,16 +36,15 @@ BASE, LARGEST = "base", "largest"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a client keeps of a training.
+class SavedTraining:
+    """The state of a training that a client saves between tasks.
 
     Args:
         chain: The models up to that of the last task.
-        base: Those up to the last model over which its vector may have left; ``chain`` where that is one.
-        home: What the strategy kept at the site before it trained over the last model.
-        update: Over the last model; None if it has not been made.
-        trained_over: The digest of the model that the update is of, or is to be made over; empty where
-            nothing of it may be sent.
+        base: The models up to the last one over which its vector may have left; ``chain`` if it may have.
+        home: The strategy's state at the site before it trained over the last model.
+        update: The update over the last model; None if there is none yet.
+        trained_over: The digest of the model that the update is computed over; empty if it must not be sent.
     """
 
     chain: ModelChain
@@ -64,20 +63,20 @@ def update_terms(chain: ModelChain, seed: int, data: Dataset, units: PrivacyUnit
         data: The site's own.
         units: Whom its examples belong to.
     """
-    said = (chain.fingerprint, str(seed), data.hash, fingerprint(chain.own))
-    return tagged_hash("own", *(one.encode() for one in said), units_digest(units)).hex()
+    items = (chain.fingerprint, str(seed), data.hash, fingerprint(chain.own))
+    return tagged_hash("own", *(one.encode() for one in items), units_digest(units)).hex()
 
 
 def units_digest(units: PrivacyUnits | None) -> bytes:
     """Return a hash of whom examples belong to; nothing where each is for itself."""
     if units is None:
         return b""
-    said = (units.name, units.max_records_per_unit, units.average_records)
+    items = (units.name, units.max_records_per_unit, units.average_records)
     parts = (units.order.astype("<i8").tobytes(), units.counts.astype("<i8").tobytes())
-    return tagged_hash("units", repr(said).encode(), *parts)
+    return tagged_hash("units", repr(items).encode(), *parts)
 
 
-def save_update(path: Path, kept: Kept, ledger: Ledger, terms: str) -> None:
+def save_update(path: Path, kept: SavedTraining, ledger: Ledger, terms: str) -> None:
     """Write the last model, the update over it if there is one, and what private training has spent.
 
     All at once: what is lost with an update that was not saved has not left the site.
@@ -109,7 +108,7 @@ def save_update(path: Path, kept: Kept, ledger: Ledger, terms: str) -> None:
     write_atomically(path, seal_checkpoint(tensors, about), mode=0o600)
 
 
-def load_update(path: Path | None, chain: ModelChain, ledger: Ledger, terms: str) -> Kept:
+def load_update(path: Path | None, chain: ModelChain, ledger: Ledger, terms: str) -> SavedTraining:
     """Return what a file says of this training; where there is none, nothing but the chain as it is given.
 
     An update of this training that was made of other data, with another seed or by another net has no
@@ -123,23 +122,23 @@ def load_update(path: Path | None, chain: ModelChain, ledger: Ledger, terms: str
     if path is not None:
         remove_leftovers(path)
     if path is None or not path.exists():
-        return Kept(chain, chain, {})
-    about, tensors = read_checkpoint(path, _if_damaged(chain))
+        return SavedTraining(chain, chain, {})
+    about, tensors = read_checkpoint(path, _damage_advice(chain))
     fingerprint, *place = json.loads(about.get(CHAIN, '[""]'))
     if fingerprint != chain.fingerprint:
-        return Kept(chain, chain, {})
+        return SavedTraining(chain, chain, {})
     if LEDGER in about:
         ledger.load_state_dict(json.loads(about[LEDGER]))
     last = base = _chain(chain, bytes.fromhex(about["model"]), place, tensors)
     if BASE in about:
         digest, *place = json.loads(about[BASE])
-        base = _chain(chain, bytes.fromhex(digest), place, _under(f"{BASE}.", tensors))
-    home, update = _under(HOME_BEFORE, tensors), None
+        base = _chain(chain, bytes.fromhex(digest), place, select_prefix(tensors, f"{BASE}."))
+    home, update = select_prefix(tensors, HOME_BEFORE), None
     if ENCODED in tensors:
         encoded, largest = tensors[ENCODED].numpy().view(WORD_DTYPE), float(about.get(LARGEST, math.nan))
         loss, num_clipped = float(about["loss"]), int(about["num_clipped"])
-        update = Update(encoded, loss, num_clipped, largest, _under(HOME, tensors))
-    return Kept(last, base, home, update, last.digest if about.get(TERMS) == terms else b"")
+        update = Update(encoded, loss, num_clipped, largest, select_prefix(tensors, HOME))
+    return SavedTraining(last, base, home, update, last.digest if about.get(TERMS) == terms else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +168,10 @@ def kept_model(path: Path) -> KeptModel | None:
     if CHAIN not in about:
         return None
     training, _, index, _ = json.loads(about[CHAIN])
-    return KeptModel(training, index, _under(MODEL, tensors))
+    return KeptModel(training, index, select_prefix(tensors, MODEL))
 
 
-def _if_damaged(chain: ModelChain) -> str:
+def _damage_advice(chain: ModelChain) -> str:
     """Say what to do with a damaged file."""
     if chain.plan.config.site_privacy is None:
         return "delete it and set joins_late: this site then sits out until the model moves"
@@ -203,11 +202,7 @@ def _chain(
     if not digest:
         return first
     net = copy.deepcopy(first.own)
-    net.load_state_dict(_under(MODEL, tensors))
+    net.load_state_dict(select_prefix(tensors, MODEL))
     counter, index, knows_server = place
-    state = _under(SERVER, tensors) if knows_server else None
+    state = select_prefix(tensors, SERVER) if knows_server else None
     return replace(first, model=net, digest=digest, counter=counter, index=index, state=state)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

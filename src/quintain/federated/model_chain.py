@@ -103,9 +103,9 @@ class ModelChain:
                 f"the server sends another model for round {index}; expected the one that it sent before: "
                 "leave this round"
             )
-        return self._moved(here, net, published)
+        return self._advance(here, net, published)
 
-    def _moved(self, here: "ModelChain", net: nn.Module, published: PublishedSum | None) -> "ModelChain":
+    def _advance(self, here: "ModelChain", net: nn.Module, published: PublishedSum | None) -> "ModelChain":
         """Return the next chain if the last model, or the client's own, became this one by the rules."""
         counter = here.counter
         last = self.own if self.model is None else self.model

@@ -185,7 +185,7 @@ class DistributedNoise:
                 f"got an array {x.shape}, {np.count_nonzero(~np.isfinite(x))} entries not finite; expected "
                 f"({self.length},) finite numbers"
             )
-        return self._rounded(x, stream)
+        return self._round_at_random(x, stream)
 
     def guarantee(self, survivors: Sequence[int], delta: float) -> Guarantee:
         """Return the guarantee for one site against server and models, and against other sites.
@@ -263,7 +263,7 @@ class DistributedNoise:
         tail = TAIL * math.sqrt(self.num_shares * self._variance(scale))
         return self._sensitivity(scale) + math.ceil(tail / self.num_sites)
 
-    def _rounded(self, x: NDArray[np.float64], stream: RandomStream) -> NDArray[np.int64]:
+    def _round_at_random(self, x: NDArray[np.float64], stream: RandomStream) -> NDArray[np.int64]:
         """Return the clipped vector in grid steps, rounded at random to a norm of at most ``sensitivity``."""
         # the largest entry is taken out first, so that no square overflows or vanishes
         largest = float(np.abs(x).max())

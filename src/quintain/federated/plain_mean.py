@@ -55,7 +55,7 @@ class PlainMean(Aggregation):
         refused: dict[str, str] = {}
         for site in sorted(set(replies) & set(range(len(names)))):
             try:
-                integers = encoding.to_signed(_opened(replies[site], policy, site))
+                integers = encoding.to_signed(_open_reply(replies[site], policy, site))
                 encoding.check_sum(integers, 1)
             except ProtocolError as error:
                 refused[names[site]] = str(error)
@@ -101,11 +101,11 @@ class _Sender:
         task = policy.task
         self._journal.claim_update(task.federation, task.counter, policy.model_hash, policy.round_id)
         head = _REPLY.pack(MAGIC, 1, policy.round_id, self._index)
-        signed = _signed(policy, head, self._vector)
+        signed = _signed_bytes(policy, head, self._vector)
         return head + self._vector + self._identity.sign(signed)
 
 
-def _opened(data: bytes, policy: Policy, site: int) -> EncodedVector:
+def _open_reply(data: bytes, policy: Policy, site: int) -> EncodedVector:
     """Return the words (num_words,) of a site's reply, if it signed them for this round and these terms."""
     head = _REPLY.pack(MAGIC, 1, policy.round_id, site)
     size = len(head) + 4 * policy.encoding.num_words + SIGNATURE_BYTES
@@ -115,10 +115,10 @@ def _opened(data: bytes, policy: Policy, site: int) -> EncodedVector:
             f"{size} bytes that begin with magic, round and site"
         )
     body, signature = data[len(head) : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
-    if not verify(policy.roster.keys[site], _signed(policy, head, body), signature):
+    if not verify(policy.roster.keys[site], _signed_bytes(policy, head, body), signature):
         raise ProtocolError("its signature on its vector does not hold for this round and these terms")
     return parse_vector(body, policy.encoding.num_words)
 
 
-def _signed(policy: Policy, head: bytes, body: bytes) -> bytes:
+def _signed_bytes(policy: Policy, head: bytes, body: bytes) -> bytes:
     return tagged_hash("plain vector", policy.digest(), head, body)

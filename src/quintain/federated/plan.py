@@ -121,13 +121,13 @@ class TrainingPlan:
         if clip_norm is None:
             return encode
 
-        def encode_cut(
+        def encode_clipped(
             update: NDArray[np.float64], encoding: Encoding, relative_weight: float
         ) -> EncodedVector:
             norm = float(np.linalg.norm(update))
             return encode(update * min(1.0, clip_norm / norm) if norm else update, encoding, relative_weight)
 
-        return encode_cut
+        return encode_clipped
 
     @cached_property
     def encoding(self) -> Encoding:

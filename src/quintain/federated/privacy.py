@@ -147,9 +147,9 @@ def _require_one_unit(ledgers: Mapping[str, Ledger]) -> None:
         for unit in {release.unit for release in ledger.releases}:
             sites_of.setdefault(unit, []).append(name)
     if len(sites_of) > 1:
-        told = "; ".join(f"a {unit} at {', '.join(names)}" for unit, names in sites_of.items())
+        listed = "; ".join(f"a {unit} at {', '.join(names)}" for unit, names in sites_of.items())
         raise PrivacyError(
-            f"the sites protect different units: {told}; expected one unit, which one epsilon is for: give "
+            f"the sites protect different units: {listed}; expected one unit, which one epsilon is for: give "
             "each site the units of its data, or none"
         )
 

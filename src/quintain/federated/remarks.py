@@ -4,9 +4,9 @@ import torch
 
 from quintain.federated.plan import TrainingPlan
 
-ROOM = 10.0
+MAX_CLIP_RATIO = 10.0
 """A clip of more than so many times the largest entry of an update is remarked on."""
-USUAL_ROOM = 3.0
+USUAL_CLIP_RATIO = 3.0
 
 LATE = (
     "this site had no model and took the server's, since its settings say that it joins late (joins_late): "
@@ -35,9 +35,10 @@ def clip_remark(plan: TrainingPlan, largest: float) -> str:
     """
     most = plan.strategy.largest_step(plan.largest_mean)
     # noise decides the clip by itself
-    if plan.noise is not None or not 0 < ROOM * largest < most:
+    if plan.noise is not None or not 0 < MAX_CLIP_RATIO * largest < most:
         return ""
+    suggested = float(f"{USUAL_CLIP_RATIO * largest:.0e}")
     return (
         f"a server may move any weight by {most:g} in a round, and the largest entry of this site's update "
-        f"is {largest:.2g}: agree on a smaller clip_value, such as {float(f'{USUAL_ROOM * largest:.0e}'):g}"
+        f"is {largest:.2g}: agree on a smaller clip_value, such as {suggested:g}"
     )

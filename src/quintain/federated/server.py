@@ -93,7 +93,7 @@ class Server:
         """
         policy, admitted = self._open_round(), self.admitted
         if too_few := self.too_few(policy):
-            return self._finish(self._abandoned(too_few, (), 0.0))
+            return self._finish(self._abandon_round(too_few, (), 0.0))
         task = RoundTask(
             round_id=policy.round_id,
             index=len(self.state.reports),
@@ -112,7 +112,7 @@ class Server:
         except ProtocolError as error:
             transport.cancel(pack_cancel(policy.round_id), admitted)
             accused = error.accused if isinstance(error, SabotageError) else ()
-            report = self._abandoned(str(error), accused, time.perf_counter() - started)
+            report = self._abandon_round(str(error), accused, time.perf_counter() - started)
         else:
             report = self._apply(policy, found, time.perf_counter() - started)
         return self._finish(report)
@@ -140,7 +140,7 @@ class Server:
     def _open_round(self) -> Policy:
         """Claim the next counter, lasting before anything of the round leaves, and return its terms."""
         counter = self.state.next_counter
-        self.state = self.state.opened()
+        self.state = self.state.with_next_counter()
         self._save()
         return self.plan.policy(counter, secrets.token_bytes(ROUND_BYTES), model_digest(self.net))
 
@@ -166,7 +166,7 @@ class Server:
         self.net.eval()
         survivors = tuple(self.plan.roster.index(name) for name in found.survivors)
         published = PublishedSum(policy.task.counter, survivors, found.integers)
-        self.state = self.state.moved(published, memory)
+        self.state = self.state.after_step(published, memory)
         return ServerReport(
             index=len(self.state.reports),
             survivors=found.survivors,
@@ -177,7 +177,7 @@ class Server:
             accused=found.accused,
         )
 
-    def _abandoned(self, reason: str, accused: tuple[str, ...], seconds: float) -> ServerReport:
+    def _abandon_round(self, reason: str, accused: tuple[str, ...], seconds: float) -> ServerReport:
         return ServerReport(
             index=len(self.state.reports),
             survivors=(),

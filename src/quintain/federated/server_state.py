@@ -13,7 +13,7 @@ from quintain.core.files import write_atomically
 from quintain.federated.reports import ServerReport
 from quintain.federated.round_messages import PublishedSum
 from quintain.federated.strategies.strategy import State
-from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint, select_prefix
 
 WEIGHTS, STRATEGY, PUBLISHED = "weights.", "optimizer.", "published"
 
@@ -36,11 +36,11 @@ class ServerState:
     published: PublishedSum | None = None
     strategy: State = field(default_factory=dict, repr=False)
 
-    def opened(self) -> "ServerState":
-        """Return the state in which one more counter is used."""
+    def with_next_counter(self) -> "ServerState":
+        """Return the state after one more counter was used."""
         return replace(self, next_counter=self.next_counter + 1)
 
-    def moved(self, published: PublishedSum, strategy: State) -> "ServerState":
+    def after_step(self, published: PublishedSum, strategy: State) -> "ServerState":
         """Return the state after a step of the model."""
         return replace(self, published=published, strategy=strategy)
 
@@ -71,15 +71,15 @@ def state_parts(
     """Return the tensors and the texts of a file that holds a model and a state."""
     tensors = {f"{WEIGHTS}{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"{STRATEGY}{name}": value for name, value in state.strategy.items()}
-    said: dict[str, object] = {
+    saved: dict[str, object] = {
         "reports": [asdict(report) for report in state.reports],
         "next_counter": state.next_counter,
         "cheaters": dict(state.cheaters),
     }
     if state.published is not None:
         tensors[PUBLISHED] = torch.from_numpy(state.published.integers)
-        said["published"] = [state.published.counter, *state.published.survivors]
-    return tensors, {"fingerprint": fingerprint, "state": json.dumps(said)}
+        saved["published"] = [state.published.counter, *state.published.survivors]
+    return tensors, {"fingerprint": fingerprint, "state": json.dumps(saved)}
 
 
 def load_state(path: Path, net: nn.Module, fingerprint: str) -> ServerState:
@@ -101,19 +101,19 @@ def open_state(
             f"{path} is the state of a training under other terms (sites, their keys, net, first model, "
             "rounds, recipe, weights, clip, threshold, aggregation); delete it or choose another folder"
         )
-    net.load_state_dict(_under(WEIGHTS, tensors))
+    net.load_state_dict(select_prefix(tensors, WEIGHTS))
     net.eval()
-    said = json.loads(metadata["state"])
+    saved = json.loads(metadata["state"])
     published = None
-    if "published" in said:
-        counter, *survivors = said["published"]
+    if "published" in saved:
+        counter, *survivors = saved["published"]
         published = PublishedSum(counter, tuple(survivors), tensors[PUBLISHED].numpy())
     state = ServerState(
-        reports=tuple(_report(entry) for entry in said["reports"]),
-        next_counter=said["next_counter"],
-        cheaters=said["cheaters"],
+        reports=tuple(_report(entry) for entry in saved["reports"]),
+        next_counter=saved["next_counter"],
+        cheaters=saved["cheaters"],
         published=published,
-        strategy=_under(STRATEGY, tensors),
+        strategy=select_prefix(tensors, STRATEGY),
     )
     return state, metadata, tensors
 
@@ -122,7 +122,3 @@ def _report(entry: dict[str, object]) -> ServerReport:
     """A report from JSON, in which tuples are lists."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     return ServerReport(**values)  # type: ignore[arg-type]
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

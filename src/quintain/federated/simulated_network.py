@@ -78,11 +78,11 @@ class SimulatedNetwork(RecordingTransport):
         if errors and not self._ready and not any(client.update for client in self._clients.values()):
             raise next(iter(errors.values()))
         self.failures = {name: str(error) or type(error).__name__ for name, error in errors.items()}
-        heard = self._with_early(early)
-        if any(heard.values()):
-            self._late = tuple(self.names[site] for site in sorted(heard) if not heard[site])
+        early_replies = self._with_early(early)
+        if any(early_replies.values()):
+            self._late = tuple(self.names[site] for site in sorted(early_replies) if not early_replies[site])
             self._show_stage(self._replies[0].name.lower())
-        return dict(sorted(heard.items()))
+        return dict(sorted(early_replies.items()))
 
     def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Let each site that still answers take its step, and show the stage and who is late."""
@@ -124,8 +124,8 @@ class SimulatedNetwork(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._ready
 
-    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
-        for site, reply in self._carry(asked):
+    def _answers(self, requests: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for site, reply in self._carry(requests):
             if isinstance(reply, ProtocolError | StorageError):
                 self._ready.discard(site)
                 self.refusals[self.names[site]] = str(reply)

@@ -230,11 +230,18 @@ def _fingerprint(
     byzantine: Mapping[str, UpdateChange],
 ) -> str:
     """A hash of all that decides a simulation: another one is refused in its folder."""
-    said = (plan.fingerprint, aggregation.name, seed, sorted((k, *v.items()) for k, v in dropouts.items()))
+    settings = (
+        plan.fingerprint,
+        aggregation.name,
+        seed,
+        sorted((k, *v.items()) for k, v in dropouts.items()),
+    )
     data = (one.hash.encode() for one in sites.values())
     whom = (units_digest(units.get(name)) for name in sites)
     changed = (f"{name} {function_fingerprint(byzantine[name])}".encode() for name in sorted(byzantine))
-    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom, *changed).hex()
+    return tagged_hash(
+        "simulation", repr(settings).encode(), model_digest(first), *data, *whom, *changed
+    ).hex()
 
 
 def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:

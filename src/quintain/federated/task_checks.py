@@ -35,7 +35,7 @@ def check_task(
             f"{config.aggregation.name!r}: leave this round"
         )
     # over one counter nothing is masked twice; a task of which no vector left has used up its own alone
-    if counter == last or counter <= used_up_to or journal.answered(task.round_id):
+    if counter == last or counter <= used_up_to or journal.has_answered(task.round_id):
         raise ProtocolError(
             f"the server offers round counter = {counter} (id {task.round_id.hex()}), and this site was "
             f"in round {last}: a replay is refused"
@@ -69,12 +69,12 @@ def check_survivors(
         ProtocolError: If so.
     """
     roster = config.plan.roster
-    said = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
+    claim = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
     summed_with = config.aggregation.summed_with(roster.index(name), len(roster))
     of_own_sum = tuple(site for site in published.survivors if site in summed_with)
     if signed and of_own_sum and signed != of_own_sum:
         raise ProtocolError(
-            f"{said}, and this site has signed {', '.join(roster.names_of(signed))}: leave this round"
+            f"{claim}, and this site has signed {', '.join(roster.names_of(signed))}: leave this round"
         )
     if max(published.survivors, default=0) >= len(roster) or not config.aggregation.sums_all:
         return  # the chain refuses the former; of groups' sums the journal knows no sum of all
@@ -84,7 +84,7 @@ def check_survivors(
         journal.check_cohort(last.digest, cohort_hash(terms, published.survivors))
     except ProtocolError:
         raise ProtocolError(
-            f"{said}, and this site has helped to open that of others: leave this round"
+            f"{claim}, and this site has helped to open that of others: leave this round"
         ) from None
 
 

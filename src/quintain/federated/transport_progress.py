@@ -36,11 +36,11 @@ class TransportProgress:
 
     def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
         """Send the task of the round, and tell who is ready."""
-        asked = tuple(sites)
-        self._say(f"training: the task goes to {_listed(self._names[site] for site in asked)}")
+        recipients = tuple(sites)
+        self._say(f"training: the task goes to {_join_names(self._names[site] for site in recipients)}")
         started = self._clock()
-        ready = self._inner.broadcast(message, asked)
-        self._tell("training", asked, ready, len(message) * len(asked), 0, started)
+        ready = self._inner.broadcast(message, recipients)
+        self._tell("training", recipients, ready, len(message) * len(recipients), 0, started)
         early = {site: answer for site, answer in ready.items() if answer}
         if early:
             stage = next(self._replies).name.lower()
@@ -54,30 +54,36 @@ class TransportProgress:
     def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Carry the messages of a stage; yield the replies as they come, where the transport can."""
         stage = next(self._replies).name.lower()
-        started, uploaded, answered = self._clock(), 0, set()
+        started, uploaded, repliers = self._clock(), 0, set()
         inner = self._inner
         if isinstance(inner, StreamingExchange):
             replies = inner.arrivals(outgoing)
         else:
             replies = iter(inner.exchange(outgoing).items())
         for site, reply in replies:
-            answered.add(site)
+            repliers.add(site)
             uploaded += len(reply)
             yield site, reply
         sent = sum(map(len, outgoing.values()))
-        self._tell(stage, outgoing, answered, sent, uploaded, started)
+        self._tell(stage, outgoing, repliers, sent, uploaded, started)
 
     def cancel(self, message: bytes, sites: Iterable[int]) -> None:
         """Tell sites that the round is over."""
         self._inner.cancel(message, sites)
 
     def _tell(
-        self, stage: str, asked: Iterable[int], answered: Iterable[int], down: int, up: int, started: float
+        self,
+        stage: str,
+        recipients: Iterable[int],
+        repliers: Iterable[int],
+        down: int,
+        up: int,
+        started: float,
     ) -> None:
-        there = set(answered)
-        missing = [site for site in asked if site not in there]
+        there = set(repliers)
+        missing = [site for site in recipients if site not in there]
         self.silent.update(missing)
-        late = f", late or silent: {_listed(self._names[site] for site in missing)}" if missing else ""
+        late = f", late or silent: {_join_names(self._names[site] for site in missing)}" if missing else ""
         seconds = self._clock() - started
         self._say(
             f"{stage}: {len(there)} of {len(there) + len(missing)} sites{late}; {_size(down)} down, "
@@ -85,18 +91,18 @@ class TransportProgress:
         )
 
 
-def told_report(report: ServerReport) -> str:
-    """Say in one line what became of a round."""
+def report_text(report: ServerReport) -> str:
+    """Return the outcome of a round in one line."""
     if report.abort_reason:
         return f"abandoned, the model is as it was: {report.abort_reason}"
     refused = "".join(f"; {name} left out: {why}" for name, why in report.refused.items())
     return (
-        f"the sum of {_listed(report.survivors)}; dropped out: {_listed(report.dropped)}; "
+        f"the sum of {_join_names(report.survivors)}; dropped out: {_join_names(report.dropped)}; "
         f"{report.seconds:.1f} s{refused}"
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(names) or "nobody"
 
 

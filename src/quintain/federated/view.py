@@ -103,7 +103,7 @@ class ServerView:
     @property
     def keys(self) -> dict[int, RoundKeys]:
         """The keys of the sites that took part, by index; empty if the round did not get that far."""
-        listed = self._sent(MessageType.KEY_LIST)
+        listed = self._last_sent(MessageType.KEY_LIST)
         if listed is None:
             return {}
         sparse = self.policy.sparse_graph
@@ -132,7 +132,7 @@ class ServerView:
     @property
     def sharers(self) -> SiteSet:
         """The sites that shared their secrets (U2 of Bonawitz et al.)."""
-        delivery = self._sent(MessageType.DELIVERY)
+        delivery = self._last_sent(MessageType.DELIVERY)
         return (
             ()
             if delivery is None
@@ -142,7 +142,7 @@ class ServerView:
     @property
     def survivors(self) -> SiteSet:
         """The sites whose vectors were added up (U3 of Bonawitz et al.)."""
-        named = self._sent(MessageType.SURVIVORS)
+        named = self._last_sent(MessageType.SURVIVORS)
         return () if named is None else parse_set(server_body(named.data), self._num_sites)
 
     @property
@@ -151,7 +151,7 @@ class ServerView:
 
         Shares and commitments are bound to this hash.
         """
-        listed = self._sent(MessageType.KEY_LIST)
+        listed = self._last_sent(MessageType.KEY_LIST)
         if listed is None:
             return b""
         return transcript.append_keys(self.policy, shared_part(self.policy, server_body(listed.data)))
@@ -207,7 +207,7 @@ class ServerView:
     def _num_sites(self) -> int:
         return len(self.policy.roster)
 
-    def _sent(self, kind: MessageType) -> RecordedMessage | None:
+    def _last_sent(self, kind: MessageType) -> RecordedMessage | None:
         return next((letter for letter in reversed(self.sent) if letter.type is kind), None)
 
     def _read(self, kind: MessageType, parse: Callable[[RecordedMessage], T]) -> Iterator[tuple[int, T]]:

@@ -145,7 +145,7 @@ ENTRIES: tuple[Entry, ...] = (
         "leak",
         "active-extraction",
         "quintain.leakage.extraction.active:ActiveExtraction",
-        "a copy of the model, which chooses in rounds what to ask about next",
+        "a copy of the model, which chooses in rounds what to query next",
         guarantee="a witness: the copy agrees with the model on as many held-out examples",
         facts=(
             ("goal", "agreement"),
@@ -236,7 +236,7 @@ ENTRIES: tuple[Entry, ...] = (
         "label-only",
         "quintain.leakage.membership.label_only:LabelOnly",
         "membership by how often changed copies keep their label",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "labels"),
@@ -248,7 +248,7 @@ ENTRIES: tuple[Entry, ...] = (
         "lira",
         "quintain.leakage.membership.lira:LiRA",
         "membership by the likelihood ratio over shadow models with and without it",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "scores"),
@@ -261,7 +261,7 @@ ENTRIES: tuple[Entry, ...] = (
         "lira-offline",
         "quintain.leakage.membership.lira_offline:OfflineLiRA",
         "membership by how unusual the confidence is among shadow models without it",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "scores"),
@@ -273,7 +273,7 @@ ENTRIES: tuple[Entry, ...] = (
         "loss-threshold",
         "quintain.leakage.membership.loss_threshold:LossThreshold",
         "membership by the loss alone",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "scores"),
@@ -285,7 +285,7 @@ ENTRIES: tuple[Entry, ...] = (
         "quantile-regression",
         "quintain.leakage.membership.quantile_regression:QuantileRegression",
         "membership by a confidence that is high for such an example, by public examples",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "scores"),
@@ -297,7 +297,7 @@ ENTRIES: tuple[Entry, ...] = (
         "rmia",
         "quintain.leakage.membership.rmia:RMIA",
         "membership by the likelihood ratio against that of public examples",
-        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        guarantee="a witness: members rank above others as often as measured; other attacks may find more",
         facts=(
             ("goal", "membership"),
             ("access", "scores"),

@@ -14,7 +14,7 @@ from quintain.losses.cross_entropy import log_odds
 _SUM_TOLERANCE = 1e-3
 """How far a row of rounded probabilities may be from a sum of 1."""
 
-_LEAST_PROBABILITY = 1e-30
+_MIN_PROBABILITY = 1e-30
 """Probabilities of 0 count as this one, so that their logarithms are numbers."""
 
 
@@ -63,7 +63,7 @@ def to_logits(scores: Tensor) -> Tensor:
     (1, 0) does.
     """
     are_probabilities = (scores >= 0).all() & ((scores.sum(1) - 1).abs() <= _SUM_TOLERANCE).all()
-    return torch.where(are_probabilities, scores.clamp(min=_LEAST_PROBABILITY).log(), scores)
+    return torch.where(are_probabilities, scores.clamp(min=_MIN_PROBABILITY).log(), scores)
 
 
 def require_model_view(view: AttackerView, *, attack: str) -> ModelView:

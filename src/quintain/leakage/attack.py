@@ -106,7 +106,7 @@ class LeakageAttack(Protocol):
         """Return the guess about all candidates.
 
         Args:
-            view: What it may ask, and how often that was asked.
+            view: Answers the attack's queries and counts them.
             knowledge: What else the attacker knows.
             candidates: What is to be guessed about, without the answer.
             budget: Queries that it may make for each candidate.

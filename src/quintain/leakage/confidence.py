@@ -1,4 +1,4 @@
-"""How sure a model is of a label, and the copies of an example that it is asked about."""
+"""The confidence of a model in a label, and the copies of an example that it is queried on."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from quintain.leakage.answers import to_logits
 from quintain.losses.cross_entropy import log_odds
 
 BATCH = 256
-"""Examples that are asked about at once."""
+"""Examples that are queried at once."""
 
 MAX_COPIES = 18
 """The example and its mirror image, each as it is and shifted by one pixel in eight directions."""
@@ -61,7 +61,7 @@ def make_copy(x: Tensor, number: int) -> Tensor:
 
 
 def count_copies(wanted: int, shape: tuple[int, ...], budget: int, *, attack: str) -> int:
-    """Return how many copies of each example are asked about: as many as wanted, allowed and there are.
+    """Return how many copies of each example are queried: the fewest of those wanted, allowed and available.
 
     Raises:
         SettingError: If none is.
@@ -74,7 +74,7 @@ def count_copies(wanted: int, shape: tuple[int, ...], budget: int, *, attack: st
     return min(wanted, budget) if len(shape) == 3 else 1
 
 
-def ask(
+def query_confidences(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
     y: Tensor,

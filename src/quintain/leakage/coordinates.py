@@ -6,35 +6,34 @@ of the push, C / b:
 - of a canary that was left out, every step's release is :math:`\mathcal N(0, \sigma^2)`, whatever else the
   net learns;
 - of one that was trained on, it is 1 with probability q, else 0, with the same noise;
-- no two steps, and no two canaries, have anything to do with each other, at whatever distance, with signs or
-  without; none is a combination of others;
-- nothing comes to exactly what it should come to on average: sums and sums of squares, of each step and of
-  each canary, vary as they should.
+- steps are independent of each other, and so are canaries, at any lag and also in magnitude; none is a linear
+  combination of others;
+- sums and sums of squares, of each step and of each canary, vary as they should: not too much and not too
+  little.
 
-So the very run that is audited tells whether its noise is all there, in each step, whether its clipping
-bounds what a record adds, whether it samples as often as it says and whether any of its noise was used twice.
-This says nothing of an epsilon; it says that the mechanism is, or is not, the one that the accountant was
-told of.
+So the audited run itself shows whether each step has all of its noise, whether clipping bounds what a record
+adds, whether the sampling rate is the stated one and whether any noise was used twice. This gives no bound on
+epsilon; it shows whether the mechanism is the one that the accountant assumes.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.core.laws import (
-    anew,
-    cosine_p,
-    cosines_p,
-    exact_p,
-    from_mean,
-    mixed_sum_p,
-    normal_p,
-    ranked,
-    repeated_p,
-    shape_p,
-    sizes,
-    spread_p,
-    tails_p,
+from quintain.core.p_values import (
+    autocorrelation_test,
+    chi_square_test,
+    chi_square_to_normal,
+    cosine_p_value,
+    cosine_test,
+    kolmogorov_test,
+    magnitudes_to_normal,
+    mean_deviations_to_half_normal,
+    noisy_binomial_p_value,
+    normal_p_value,
+    omnibus_test,
+    residuals_to_normal,
+    tail_test,
 )
 from quintain.leakage.canaries import CanaryRun
 from quintain.results.specification import Measurement
@@ -42,9 +41,9 @@ from quintain.results.specification import Measurement
 STEPS_AT_ONCE = 1024
 """Steps that are compared with all others at a time."""
 MAX_NUMBERS = 1 << 21
-"""Numbers (the first steps of a very long run) among which noise is searched that was used twice."""
+"""Most numbers that are searched for noise that was used twice: the first steps of a very long run."""
 
-SIZES = " without signs"
+WITHOUT_SIGNS = " without signs"
 
 Numbers = NDArray[np.float64]
 
@@ -71,7 +70,11 @@ def coordinate_measurements(
             "expected 0 < sample_rate <= 1 and positive noise to measure"
         )
     z, out = run.observations / (canary_size * noise_multiplier), ~run.included
-    found = (*noise_measurements(z[:, out]), *_repeated_noise(z, out), *_repeated_noise(sizes(z), out, SIZES))
+    found = (
+        *noise_measurements(z[:, out]),
+        *_autocorrelation(z, out),
+        *_autocorrelation(magnitudes_to_normal(z), out, WITHOUT_SIGNS),
+    )
     return (
         (*found, *_pushes(z[:, run.included] * noise_multiplier, sample_rate, noise_multiplier))
         if run.min_gradient_norm >= max_grad_norm
@@ -87,15 +90,16 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
     from scipy.special import ndtr
 
     steps, count = z.shape
-    p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
+    p_spread, z_spread = chi_square_test(float(np.square(z).mean()), z.size)
     z_mean = float(z.sum()) / z.size**0.5
-    p_shape, distance = shape_p(ndtr(z.ravel()))
-    p_tails, bound, beyond, usual = tails_p(z)
+    p_shape, distance = kolmogorov_test(ndtr(z.ravel()))
+    p_tails, bound, beyond, usual = tail_test(z)
     p_step, worst = min(
-        (spread_p(float(square), count)[0], float(square) ** 0.5) for square in np.square(z).mean(axis=1)
+        (chi_square_test(float(square), count)[0], float(square) ** 0.5)
+        for square in np.square(z).mean(axis=1)
     )
     sums = z.sum(axis=0) / steps**0.5
-    p_sums, z_sums = spread_p(float(np.square(sums).mean()), count)
+    p_sums, z_sums = chi_square_test(float(np.square(sums).mean()), count)
     left_out = f"canaries left out, {steps} steps of {count}"
     return (
         Measurement(
@@ -110,7 +114,7 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
             name="canary noise mean",
             expected=0.0,
             measured=float(z.mean()),
-            p_value=normal_p(z_mean),
+            p_value=normal_p_value(z_mean),
             description=f"mean of the noise of {left_out}",
             z=z_mean,
         ),
@@ -140,9 +144,9 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
             "their own",
             z=z_sums,
         ),
-        *_too_exact(z, left_out),
+        *_variation(z, left_out),
         *_correlations(z),
-        *_correlations(sizes(z), SIZES),
+        *_correlations(magnitudes_to_normal(z), WITHOUT_SIGNS),
     )
 
 
@@ -152,20 +156,21 @@ def _correlations(z: Numbers, of: str = "") -> tuple[Measurement, ...]:
     return (*between, *_most_similar_steps(z, of))
 
 
-def _too_exact(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
-    """Test whether sums and squares of each step and canary vary as they should.
+def _variation(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
+    """Test whether sums and squares of each step and canary vary as they should, neither more nor less.
 
-    It also tests whether each has something new.
+    It also tests the residual of each on the earlier ones, so that none is a combination of others.
     """
     by = (z, z.T)
     squares = [(np.square(x).sum(axis=1), np.full(len(x), float(x.shape[1]))) for x in by]
     found = {
-        ("sums", "sums"): exact_p([x.sum(axis=1) / x.shape[1] ** 0.5 for x in by]),
-        ("squares", "sums of squares"): exact_p(
-            [ranked(*one) for one in squares], [from_mean(*one) for one in squares]
+        ("sums", "sums"): omnibus_test([x.sum(axis=1) / x.shape[1] ** 0.5 for x in by]),
+        ("squares", "sums of squares"): omnibus_test(
+            [chi_square_to_normal(*one) for one in squares],
+            [mean_deviations_to_half_normal(*one) for one in squares],
         ),
-        ("anew", "what no combination of earlier ones has"): exact_p(
-            [anew(z[: max(1, MAX_NUMBERS // z.shape[1])])]
+        ("residuals", "what no combination of earlier ones has"): omnibus_test(
+            [residuals_to_normal(z[: max(1, MAX_NUMBERS // z.shape[1])])]
         ),
     }
     text = "in the noise of each step or canary, over what it should be; of"
@@ -182,14 +187,14 @@ def _pushes(x: Numbers, sample_rate: float, deviation: float) -> tuple[Measureme
     total, mean = float(x.sum()), float(x.mean())
     z = (mean - sample_rate) * (x.size / (deviation**2 + sample_rate * (1 - sample_rate))) ** 0.5
     quantiles = (1 - sample_rate) * ndtr(x / deviation) + sample_rate * ndtr((x - 1) / deviation)
-    p_shape, distance = shape_p(quantiles.ravel())
+    p_shape, distance = kolmogorov_test(quantiles.ravel())
     trained = f"canaries trained on, {x.shape[0]} steps of {x.shape[1]}"
     return (
         Measurement(
             name="canary push",
             expected=sample_rate,
             measured=mean,
-            p_value=mixed_sum_p(total, x.size, sample_rate, deviation),
+            p_value=noisy_binomial_p_value(total, x.size, sample_rate, deviation),
             description=f"mean of the releases on {trained}, in units of what a clipped record adds (so: the "
             "sampling rate)",
             z=z,
@@ -213,7 +218,7 @@ def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement,
         pairs = (len(z) - first) // 2
         if pairs:
             one, other = z[first::2][:pairs], z[first + 1 :: 2][:pairs]
-            p_value, cosine = cosine_p(one.ravel(), other.ravel())
+            p_value, cosine = cosine_test(one.ravel(), other.ravel())
             text = f"correlation of the noise{of} of {what} and the next, for {name} {what}"
             found.append(
                 Measurement(
@@ -228,15 +233,15 @@ def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement,
     return tuple(found)
 
 
-def _repeated_noise(z: Numbers, counted: NDArray[np.bool_], of: str = "") -> tuple[Measurement, ...]:
+def _autocorrelation(z: Numbers, counted: NDArray[np.bool_], of: str = "") -> tuple[Measurement, ...]:
     """Test whether the noise of the counted canaries repeats at a fixed distance, in any step."""
     z = z[: max(1, MAX_NUMBERS // z.shape[1])]
-    p_value, distance, correlation = repeated_p(z.ravel(), np.tile(counted, len(z)))
+    p_value, distance, correlation = autocorrelation_test(z.ravel(), np.tile(counted, len(z)))
     text = (
         f"correlation of the noise{of} of canaries left out with itself {distance} numbers further on, the "
         "least likely of all distances"
     )
-    return (Measurement(f"canary noise{of} elsewhere", 0.0, correlation, p_value, text),)
+    return (Measurement(f"canary noise{of} autocorrelation", 0.0, correlation, p_value, text),)
 
 
 def _most_similar_steps(z: Numbers, of: str) -> tuple[Measurement, ...]:
@@ -250,6 +255,6 @@ def _most_similar_steps(z: Numbers, of: str) -> tuple[Measurement, ...]:
         block = np.abs(directions[start : start + STEPS_AT_ONCE] @ directions.T)
         block[np.arange(len(block)), start + np.arange(len(block))] = 0.0
         largest = max(largest, float(block.max()))
-    p_value = min(1.0, steps * (steps - 1) / 2 * cosines_p(largest, count))
+    p_value = min(1.0, steps * (steps - 1) / 2 * cosine_p_value(largest, count))
     text = f"largest correlation of the noise{of} of two steps, of {steps * (steps - 1) // 2} pairs"
     return (Measurement(f"canary noise{of} of two steps", 0.0, largest, p_value, text),)

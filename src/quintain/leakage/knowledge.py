@@ -57,7 +57,7 @@ class Knowledge:
             )
 
 
-def required_shadows(knowledge: Knowledge, *, attack: str) -> Shadows:
+def require_shadows(knowledge: Knowledge, *, attack: str) -> Shadows:
     """Return the shadow models that an attack needs.
 
     Raises:
@@ -68,7 +68,7 @@ def required_shadows(knowledge: Knowledge, *, attack: str) -> Shadows:
     return knowledge.shadows
 
 
-def required_attribute(knowledge: Knowledge, *, attack: str) -> HiddenAttribute:
+def require_attribute(knowledge: Knowledge, *, attack: str) -> HiddenAttribute:
     """Return the hidden attribute that an attack needs.
 
     Raises:
@@ -79,7 +79,7 @@ def required_attribute(knowledge: Knowledge, *, attack: str) -> HiddenAttribute:
     return knowledge.attribute
 
 
-def required_public(knowledge: Knowledge, *, attack: str) -> Dataset:
+def require_public(knowledge: Knowledge, *, attack: str) -> Dataset:
     """Return the public examples that an attack needs.
 
     Raises:

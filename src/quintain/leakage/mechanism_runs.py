@@ -122,7 +122,7 @@ def run_mechanism(
     with progress.bar(f"runs of {name}", 2 * runs) as done:
         for _ in range(runs):
             for own, given, rng in zip(found, inputs, rngs, strict=True):
-                own.append(_released(mechanism, given, rng, name))
+                own.append(_release(mechanism, given, rng, name))
                 expected = found[0][0].size
                 if own[-1].size != expected:
                     raise ModelError(
@@ -138,7 +138,7 @@ def run_mechanism(
     return MechanismRuns(np.stack(found[0]), np.stack(found[1]))
 
 
-def _released(mechanism: Mechanism, given: object, rng: np.random.Generator, name: str) -> Numbers:
+def _release(mechanism: Mechanism, given: object, rng: np.random.Generator, name: str) -> Numbers:
     try:
         released = mechanism(_copy(given, name), rng)
         lost = lost_in_float64(released)
@@ -198,8 +198,8 @@ def score_runs(runs: MechanismRuns, *, delta: float, seed: int) -> tuple[Numbers
         raise SettingError(f"{len(runs.releases)} runs of each input; expected at least 8, such as 1000")
     quarters = [np.array_split(one, 4) for one in (runs.releases, runs.neighbor_releases)]
     fitted = [score(quarters[0][0], quarters[1][0]) for score in (_linear, _quadratic)]
-    shown = [_shown(score, quarters[0][1], quarters[1][1], delta, seed) for score in fitted]
-    best = fitted[int(np.argmax(shown))]
+    epsilons = [_audit_score(score, quarters[0][1], quarters[1][1], delta, seed) for score in fitted]
+    best = fitted[int(np.argmax(epsilons))]
     own, other = (np.concatenate(one[2:]) for one in quarters)
     return _both(best, own, other)
 
@@ -210,7 +210,7 @@ def _both(
     return np.concatenate([score(own), score(other)]), np.arange(len(own) + len(other)) < len(own)
 
 
-def _shown(
+def _audit_score(
     score: Callable[[Numbers], Numbers], own: Numbers, other: Numbers, delta: float, seed: int
 ) -> float:
     scores, included = _both(score, own, other)

@@ -1,7 +1,7 @@
-"""What attacks on an update are called with.
+"""The call that attacks on an update share.
 
-What a malicious server does to get at a site through secure sums has no common call, since each starts at
-another of the server's messages.
+Attacks by which a malicious server gets at one site's update through secure sums have no common call: each of
+them manipulates another message of the server.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from quintain.core.progress import Progress
 
 
 class ReconstructedExample(Protocol):
-    """What an attack on an update returns."""
+    """The result of an attack on an update."""
 
     @property
     def image(self) -> Tensor:
@@ -36,6 +36,7 @@ class ReconstructionAttack(Protocol):
     ) -> ReconstructedExample:
         """Return the example of a shape behind a flat gradient, as ``invert_gradient`` does.
 
-        ``net`` is the user's own, whatever it returns: its logits are ``forward_logits(net, x)``. One that
-        takes ``checkpoints`` too keeps its state on the way, so that a run that was killed goes on inside it.
+        ``net`` is the user's own and may return more than logits, which are ``forward_logits(net, x)``. An
+        attack that also takes ``checkpoints`` saves its state on the way, so that a run that was killed
+        resumes inside the attack.
         """

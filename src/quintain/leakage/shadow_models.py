@@ -31,7 +31,7 @@ from quintain.core.user_code import FAILURES, failure_text
 from quintain.core.worker_pool import WorkerPool, can_be_pickled
 from quintain.data.dataset import Dataset
 from quintain.data.joined import join
-from quintain.leakage.confidence import ask
+from quintain.leakage.confidence import query_confidences
 from quintain.models.classifier import Classifier
 from quintain.models.fingerprint import fingerprint, function_fingerprint
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
@@ -119,7 +119,9 @@ class ShadowModels:
             x, y = self.pool.tensors
             self._confidences[number] = np.stack(
                 [
-                    ask(model, x, y, number=number, name=f"shadow model {one + 1} of {len(self)}")
+                    query_confidences(
+                        model, x, y, number=number, name=f"shadow model {one + 1} of {len(self)}"
+                    )
                     for one, model in enumerate(self.models)
                 ]
             )
@@ -227,7 +229,7 @@ def train_shadows(
     """
     included = draw_halves(len(pool), count, seed)
     seeds = [derive_seed(seed, "shadow", "net", number) for number in range(count)]
-    nets = _train_or_read(
+    nets = _train_or_load(
         _Work(train, pool, rest),
         template,
         included,
@@ -248,7 +250,7 @@ def train_shadows(
     return shadows
 
 
-def train_kept(
+def train_or_load(
     train: ShadowTrainer,
     template: nn.Module,
     pool: Dataset,
@@ -266,7 +268,7 @@ def train_kept(
         included: Which candidates it is trained on, (N,).
         seed: Of the training; not that of a shadow, which is derived from its number.
     """
-    return _train_or_read(
+    return _train_or_load(
         _Work(train, pool, rest),
         template,
         included[None],
@@ -278,7 +280,7 @@ def train_kept(
     )[0]
 
 
-def _train_or_read(
+def _train_or_load(
     work: "_Work",
     template: nn.Module,
     included: NDArray[np.bool_],
@@ -296,7 +298,7 @@ def _train_or_read(
                 f"{label} in several processes without a folder; expected one that all of them reach"
             )
         with tempfile.TemporaryDirectory(prefix="shadows-") as scratch:
-            return _train_or_read(
+            return _train_or_load(
                 work,
                 template,
                 included,

@@ -1,4 +1,4 @@
-"""What an attacker may ask of a model, and how often that was asked."""
+"""Access to a model for an attacker: what it may query, and how many queries it has made."""
 
 from typing import Protocol, final
 
@@ -18,7 +18,7 @@ class AttackerView(Protocol):
 
     @property
     def queries(self) -> int:
-        """How often it was asked so far, each example of a batch counted."""
+        """Number of queries so far, each example of a batch counted."""
 
 
 @final

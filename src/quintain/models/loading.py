@@ -144,7 +144,7 @@ def load_classifier(
     factory_arguments = {key: value for key, value in offered.items() if value is not None}
     path, colon, factory = spec.rpartition(":")
     if colon and path.endswith(".py"):
-        with _seeded(seed):
+        with _seed_generator(seed):
             net = _from_file(Path(path).expanduser(), factory, factory_arguments)
     elif spec.endswith(".py"):
         raise SettingError(
@@ -206,7 +206,7 @@ def _build(factory: Callable[..., Any], name: str, factory_arguments: dict[str, 
 
 
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def _seed_generator(seed: int | None) -> Iterator[None]:
     """Seed PyTorch's generator, from which layers draw their first weights, and restore it on exit."""
     state = torch.default_generator.get_state()
     if seed is not None:

@@ -89,7 +89,7 @@ def in_fitting_parts(run: Callable[[slice], Result], count: int, *, work: str) -
     start, size = 0, min(count, log.batch_sizes.get(work, (count, count))[1])
     while start < count:
         part = slice(start, min(start + size, count))
-        found = _tried(run, part, work)
+        found = _try_run(run, part, work)
         if found is None:
             taken = part.stop - part.start
             size = (taken + 1) // 2
@@ -110,18 +110,18 @@ def largest_fitting_part(run: Callable[[slice], Result], count: int, *, work: st
         ExecutionError: If memory does not suffice for one example.
     """
     size = count
-    while (found := _tried(run, slice(0, size), work)) is None:
+    while (found := _try_run(run, slice(0, size), work)) is None:
         size = (size + 1) // 2
     if size < count and (log := _current.get()) is not None:
         log.left_out[work] = (count, size)
     return found[0]
 
 
-def _tried(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Result] | None:
-    """Return what a run gives on some examples; None if memory ran out, and fewer can be tried.
+def _try_run(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Result] | None:
+    """Run on some examples, and return the result in a tuple; None if memory ran out and fewer can be tried.
 
     Raises:
-        ExecutionError: If it was one example.
+        ExecutionError: If memory ran out on a single example.
     """
     try:
         return (run(part),)
@@ -129,11 +129,11 @@ def _tried(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Resu
         if not is_out_of_memory(error):
             raise
         if part.stop - part.start == 1:
-            said = next(iter(str(error).splitlines()), "")
+            message = next(iter(str(error).splitlines()), "")
             raise ExecutionError(
                 f"{work}: memory does not suffice for a single example; give a smaller model, or a device "
                 f"with more memory (--device cpu). What failed: {type(error).__name__}"
-                + (f": {said}" if said else "")
+                + (f": {message}" if message else "")
             ) from error
     # Only outside of the handler are the tensors of the failed run free to go.
     release_memory()
@@ -142,11 +142,11 @@ def _tried(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Resu
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error means that memory ran out, an accelerator's or the computer's."""
-    said = str(error).lower()
+    error_text = str(error).lower()
     # the errors of onnxruntime have no base but Exception, so that it need not be imported to know them
     is_of_runtime = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        is_of_runtime and any(words in said for words in ALLOCATION_FAILED)
+        is_of_runtime and any(words in error_text for words in ALLOCATION_FAILED)
     )
 
 

@@ -70,7 +70,7 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
 def _input(session: Any, path: Path) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in FLOATS or len(inputs[0].shape) < 2:
-        raise ModelError(f"{path} takes {_listed(inputs)}; expected one floating-point input (batch, ...)")
+        raise ModelError(f"{path} takes {_list_text(inputs)}; expected one floating-point input (batch, ...)")
     return inputs[0]
 
 
@@ -80,8 +80,8 @@ def _output(session: Any, path: Path) -> Any:
     named = [output for output in able if output.name in ("logits", "scores", "probabilities", "output")]
     if len(able) != 1 and len(named) != 1:
         raise ModelError(
-            f"{path} gives {_listed(outputs)}; expected one floating-point output (batch, classes), or one "
-            "called 'logits'"
+            f"{path} gives {_list_text(outputs)}; expected one floating-point output (batch, classes), or "
+            "one called 'logits'"
         )
     return (named if len(named) == 1 else able)[0]
 
@@ -97,7 +97,7 @@ def _require_fit(path: Path, shape: list[int | str | None], x: np.ndarray) -> No
         )
 
 
-def _listed(values: list[Any]) -> str:
+def _list_text(values: list[Any]) -> str:
     return (
         ", ".join(f"{value.name} {value.type} ({', '.join(map(str, value.shape))})" for value in values)
         or "nothing"

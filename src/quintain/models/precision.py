@@ -25,7 +25,7 @@ PER_OPERATION_SUFFIX = ".fp32_precision"
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
+class PrecisionSetting:
     """A setting that lowers the precision of float32 products.
 
     Args:
@@ -49,7 +49,7 @@ class Lowered:
 
 def lowered_precision(
     device: torch.device | str, operations: Collection[Operation] = OPERATIONS
-) -> tuple[Lowered, ...]:
+) -> tuple[PrecisionSetting, ...]:
     """Return the settings that lower the precision of float32 products on a device.
 
     Nothing is changed, and no GPU is needed to ask.
@@ -64,7 +64,7 @@ def lowered_precision(
     """
     kind = torch.device(device).type
     relevant = [one for one in OPERATIONS if one in operations or one == "matmul"]
-    found: list[Lowered] = []
+    found: list[PrecisionSetting] = []
     if kind != "cuda":
         found += [*_onednn(relevant), *_environment()]
     if kind != "cpu":
@@ -144,7 +144,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _onednn(operations: Collection[Operation]) -> Iterator[Lowered]:
+def _onednn(operations: Collection[Operation]) -> Iterator[PrecisionSetting]:
     """oneDNN on the CPU may take bfloat16 or TF32 products."""
     if not _has_fp32_precision():
         yield from _legacy_matmul()
@@ -153,15 +153,15 @@ def _onednn(operations: Collection[Operation]) -> Iterator[Lowered]:
         value = str(getattr(torch.backends.mkldnn, operation).fp32_precision)
         name = f"torch.backends.mkldnn.{operation}.fp32_precision"
         if value not in FULL:
-            yield Lowered(name, value, f'{name} = "ieee"')
+            yield PrecisionSetting(name, value, f'{name} = "ieee"')
 
 
-def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
+def _cuda(operations: Collection[Operation]) -> Iterator[PrecisionSetting]:
     """cuBLAS and cuDNN may take TF32 products."""
     if not _has_fp32_precision():
         yield from _legacy_matmul()
         if torch.backends.cudnn.allow_tf32 and set(operations) - {"matmul"}:
-            yield Lowered(
+            yield PrecisionSetting(
                 "torch.backends.cudnn.allow_tf32", "True", "torch.backends.cudnn.allow_tf32 = False"
             )
         return
@@ -172,27 +172,29 @@ def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
         )
         value, name = str(holder.fp32_precision), f"torch.backends.{place}.fp32_precision"
         if value not in FULL:
-            yield Lowered(name, value, f'{name} = "ieee"')
+            yield PrecisionSetting(name, value, f'{name} = "ieee"')
 
 
-def _legacy_matmul() -> Iterator[Lowered]:
+def _legacy_matmul() -> Iterator[PrecisionSetting]:
     """Read the one setting for matrix products on all devices before torch 2.9.
 
     It also reads ``cuda.matmul.allow_tf32``.
     """
     value = torch.get_float32_matmul_precision()
     if value != "highest":
-        yield Lowered(
+        yield PrecisionSetting(
             "torch.get_float32_matmul_precision()", value, 'torch.set_float32_matmul_precision("highest")'
         )
 
 
-def _environment() -> Iterator[Lowered]:
+def _environment() -> Iterator[PrecisionSetting]:
     """oneDNN's own default, read from the environment when it is loaded."""
     for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
         value = os.environ.get(name, "strict")
         if value.lower() != "strict":
-            yield Lowered(f"the environment variable {name}", value, f"unset {name} before Python starts")
+            yield PrecisionSetting(
+                f"the environment variable {name}", value, f"unset {name} before Python starts"
+            )
 
 
 def _has_fp32_precision() -> bool:
@@ -200,7 +202,7 @@ def _has_fp32_precision() -> bool:
     return hasattr(torch.backends, "fp32_precision")
 
 
-def _set(setting: Lowered, *, full: bool) -> None:
+def _set(setting: PrecisionSetting, *, full: bool) -> None:
     """Set full precision, or restore the setting: to what it inherits, if that is what it was."""
     name = setting.setting
     if name.endswith(PER_OPERATION_SUFFIX):

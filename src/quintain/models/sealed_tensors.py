@@ -73,3 +73,8 @@ def _clone_shared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result[name] = value.clone() if pointer in visited else value
         visited.add(pointer)
     return result
+
+
+def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by their names without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

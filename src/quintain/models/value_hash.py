@@ -126,7 +126,7 @@ def value_parts(value: object, known: Known) -> Iterator[str | bytes]:
     else:
         if id(value) not in known:
             known[id(value)] = value, "itself"  # where it holds itself
-            known[id(value)] = value, digest_of(_held(value, known))
+            known[id(value)] = value, digest_of(_container_parts(value, known))
         yield known[id(value)][1]
 
 
@@ -160,7 +160,7 @@ def module_parts(module: nn.Module, known: Known) -> Iterator[str | bytes]:
             yield kind
             yield from value_parts(hook, known)
     if isinstance(module, torch.jit.ScriptModule):
-        yield from _scripted(module, known)
+        yield from _scripted_parts(module, known)
         return
     if isinstance(code := getattr(module, "code", None), str):  # torch.fx carries its program as text
         yield code
@@ -183,7 +183,7 @@ def module_parts(module: nn.Module, known: Known) -> Iterator[str | bytes]:
         yield from value_parts(vars(module)[key], known)
 
 
-def _scripted(module: torch.jit.ScriptModule, known: Known) -> Iterator[str | bytes]:
+def _scripted_parts(module: torch.jit.ScriptModule, known: Known) -> Iterator[str | bytes]:
     """Yield a traced or scripted module's methods, their constants, and the attributes that they read."""
     inner: Any = module._c
     texts = []
@@ -198,8 +198,8 @@ def _scripted(module: torch.jit.ScriptModule, known: Known) -> Iterator[str | by
             yield from value_parts(inner.getattr(name), known)
 
 
-def _held(value: Any, known: Known) -> Iterator[str | bytes]:
-    """Yield the parts of a value that may hold others."""
+def _container_parts(value: Any, known: Known) -> Iterator[str | bytes]:
+    """Yield the parts of a value that may contain other values."""
     if isinstance(value, Tensor):
         yield from tensor_parts(value)
     elif isinstance(value, np.ndarray):
@@ -210,7 +210,7 @@ def _held(value: Any, known: Known) -> Iterator[str | bytes]:
         else:
             yield value.tobytes()
     elif isinstance(value, nn.Module):
-        yield from _unregistered(value, known)
+        yield from _unregistered_parts(value, known)
     elif isinstance(value, type):
         yield from _class(value, known)
     elif isinstance(value, ROUTINES):
@@ -222,7 +222,7 @@ def _held(value: Any, known: Known) -> Iterator[str | bytes]:
         yield from _object(value, known)
 
 
-def _unregistered(module: nn.Module, known: Known) -> Iterator[str | bytes]:
+def _unregistered_parts(module: nn.Module, known: Known) -> Iterator[str | bytes]:
     """Yield all of a module that is not registered; ``eval()`` does not reach it, so its mode counts."""
     yield f"training {module.training}"
     for held in (module._parameters, module._buffers, module._modules):
@@ -266,7 +266,7 @@ def _state(value: object, known: Known) -> Iterator[str | bytes]:
     state = object.__getstate__(value)
     if state is not None:
         for attributes in state if isinstance(state, tuple) else (state,):
-            yield from value_parts(_sorted(attributes or {}), known)
+            yield from value_parts(_sort_by_name(attributes or {}), known)
     elif not isinstance(value, (*PLAIN, *CONTAINERS)):
         try:
             stored = value.__reduce_ex__(4)
@@ -275,7 +275,7 @@ def _state(value: object, known: Known) -> Iterator[str | bytes]:
         yield from value_parts(stored if isinstance(stored, str) else list(stored[:3]), known)
 
 
-def _sorted(attributes: dict[str, object]) -> dict[str, object]:
+def _sort_by_name(attributes: dict[str, object]) -> dict[str, object]:
     return dict(sorted(attributes.items(), key=lambda pair: str(pair[0])))
 
 
@@ -303,7 +303,7 @@ def _function(value: Any, known: Known) -> Iterator[str | bytes]:
                 yield from value_parts(cell.cell_contents, known)
             except ValueError:
                 yield "empty"
-        yield from value_parts(_sorted(vars(value)), known)
+        yield from value_parts(_sort_by_name(vars(value)), known)
         if not library and not is_installed(value.__globals__.get("__file__")):
             used, read = set(names_in(value.__code__)), global_names_in(value.__code__)
             for name in sorted(used & value.__globals__.keys()):

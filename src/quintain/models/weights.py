@@ -99,8 +99,8 @@ def _under_own_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tenso
     """
     if weights.keys() == expected.keys():
         return weights
-    own = {_unwrapped(name): name for name in expected}
-    plain = {_unwrapped(name): value for name, value in weights.items()}
+    own = {_strip_wrappers(name): name for name in expected}
+    plain = {_strip_wrappers(name): value for name, value in weights.items()}
     if len(own) < len(expected) or len(plain) < len(weights):
         return weights  # two names would become one
     nearest, shortened = weights, plain
@@ -114,7 +114,7 @@ def _under_own_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tenso
         shortened = {name.partition(".")[2]: value for name, value in shortened.items()}
 
 
-def _unwrapped(name: str) -> str:
+def _strip_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 

@@ -45,7 +45,7 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str
     different = difference(before, after)
     if different:
         return "incomparable", different
-    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
+    return _compare_intervals(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
 
 
 def difference(before: Claim, after: Claim) -> str:
@@ -80,7 +80,9 @@ def _must_agree(quantity: Quantity) -> dict[str, object]:
     }
 
 
-def _moved(before: tuple[float, float], after: tuple[float, float], kind: Metric) -> tuple[ChangeKind, str]:
+def _compare_intervals(
+    before: tuple[float, float], after: tuple[float, float], kind: Metric
+) -> tuple[ChangeKind, str]:
     if before == after:
         return "same", "both sides are where they were"
     less_is_better = kind.less_is_better

@@ -210,7 +210,7 @@ def _privacy_lines(run: RunResults, claim: Claim, audit: AuditRun | None) -> tup
         )
         lines.append(auditable_epsilon_text(audit, bracket.upper.value))
     elif bracket.lower.basis is Basis.TRIVIAL:
-        audited = _audited_elsewhere(run, claim)
+        audited = _find_audit_of_mechanism(run, claim)
         if audited is None:
             lines.append("Not audited: no lower bound is known.")
         else:
@@ -231,13 +231,13 @@ def _leak_lines(claim: Claim) -> tuple[str, ...]:
     )
 
 
-def _audited_elsewhere(run: RunResults, claim: Claim) -> Bracket | None:
-    """Return a bracket of the run on the epsilon of the same mechanism, with other records and with a lower
-    bound.
-    """
-    of = claim.bracket.quantity
+def _find_audit_of_mechanism(run: RunResults, claim: Claim) -> Bracket | None:
+    """Return a bracket of the run with a lower bound on epsilon of the same mechanism on other records."""
+    quantity = claim.bracket.quantity
     found = (other.bracket for other in run.claims if other.bracket.lower.basis is not Basis.TRIVIAL)
-    return next((one for one in found if replace(one.quantity, data_hash=of.data_hash) == of), None)
+    return next(
+        (one for one in found if replace(one.quantity, data_hash=quantity.data_hash) == quantity), None
+    )
 
 
 def auditable_epsilon_text(audit: AuditRun, claim: float) -> str:

@@ -178,14 +178,14 @@ def accuracy_claim_texts(claims: Iterable[Claim]) -> Iterator[str]:
 
     What the interval is about, and the accuracy of the majority class, is said once.
     """
-    said: set[float | None] = {None}
+    stated: set[float | None] = {None}
     interval = "95 % interval for the population"
     for claim in claims:
         baseline = claim.bracket.baseline
-        majority = "" if baseline in said else f"; majority class {fmt.percent(baseline)}"
+        majority = "" if baseline in stated else f"; majority class {fmt.percent(baseline)}"
         low, high = claim.bracket.confidence_interval()
         yield f"{_accuracy_bounds(claim)}; {interval} {fmt.percent_interval(low, high)}{majority}"
-        said.add(baseline)
+        stated.add(baseline)
         interval = "95 %:"
 
 

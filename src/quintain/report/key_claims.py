@@ -38,14 +38,14 @@ def key_claims(run: RunResults) -> tuple[Claim, ...]:
         or claim.bracket.quantity.metric is Metric.EPSILON
         or claim.bracket.quantity.threat in threats
     ]
-    shown = chosen or list(best)
-    types = [threat_type(claim.bracket.quantity.threat) for claim in _primary_first(shown)]
+    selected = chosen or list(best)
+    types = [threat_type(claim.bracket.quantity.threat) for claim in _primary_first(selected)]
 
     def order(claim: Claim) -> tuple[int, int]:
         quantity = claim.bracket.quantity
         return _METRICS.index(quantity.metric), types.index(threat_type(quantity.threat))
 
-    return tuple(sorted(shown, key=order))
+    return tuple(sorted(selected, key=order))
 
 
 def primary_threat(run: RunResults) -> str:

@@ -76,9 +76,9 @@ def _row(one: LeakPictures, run: RunResults) -> tuple[EmbeddedPicture, ...]:
     found = []
     for words, picture in named:
         if picture is not None:
-            shown = embed(picture, run.folder)
-            caption = shown.caption or f"{one.title}: {words}"
-            found.append(EmbeddedPicture(shown.source, caption, shown.frame, shown.problem))
+            embedded = embed(picture, run.folder)
+            caption = embedded.caption or f"{one.title}: {words}"
+            found.append(EmbeddedPicture(embedded.source, caption, embedded.frame, embedded.problem))
     return tuple(found)
 
 

@@ -16,22 +16,22 @@ from quintain.results.records import Claim, Record
 def record_html(record: Record) -> str:
     """Return the title of a record, its requirements, and a bar for each key claim."""
     top = overview(RunResults.of((record,)))
-    return _drawn(top.cards, top.title, top.requirements)
+    return _render(top.cards, top.title, top.requirements)
 
 
 def claim_html(claim: Claim) -> str:
     """Return a claim with its bar."""
-    return _drawn((card(RunResults(()), claim),))
+    return _render((card(RunResults(()), claim),))
 
 
 def bracket_html(bracket: Bracket) -> str:
     """Return a bracket's bar, under its quantity."""
     about = claim_rows.versus_majority(bracket)
-    shown = ClaimCard(bracket.quantity.text, "", about, primary=False, bar=claim_bar(bracket), lines=())
-    return _drawn((shown,))
+    only_card = ClaimCard(bracket.quantity.text, "", about, primary=False, bar=claim_bar(bracket), lines=())
+    return _render((only_card,))
 
 
-def _drawn(cards: Sequence[ClaimCard], title: str = "", requirements: Sequence[RequirementLine] = ()) -> str:
+def _render(cards: Sequence[ClaimCard], title: str = "", requirements: Sequence[RequirementLine] = ()) -> str:
     return (
         environment()
         .get_template("notebook.html")

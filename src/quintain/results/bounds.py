@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from quintain.core import rounding
 from quintain.core.errors import SettingError
-from quintain.core.notebook import drawn_by
+from quintain.core.notebook import html_repr
 from quintain.core.statistics import binomial_tail, check_confidence
 from quintain.results.evidence import ConfidenceLevels, CountEvidence, Evidence
 from quintain.results.quantity import Basis, Quantity, Side
@@ -120,7 +120,7 @@ class Bracket:
     def __repr__(self) -> str:
         return f"Bracket({self.text})"
 
-    _repr_html_ = drawn_by("quintain.report.notebook:bracket_html")
+    _repr_html_ = html_repr("quintain.report.notebook:bracket_html")
 
     @property
     def text(self) -> str:

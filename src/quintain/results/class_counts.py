@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LEARNED_CONFIDENCE = 0.999
 """At this confidence a model must be better than the majority class to count as one that has learned."""
 
-FEWEST_DIFFERENCES = 10
+MIN_DIFFERENCES = 10
 """So many examples, at least, must tell a model from the majority class to rule chance out: 2^-10 < 0.001."""
 
 
@@ -123,7 +123,7 @@ class ClassCounts:
         mine, theirs = self.differences
         if mine <= theirs:
             return theirs > 0 or self.num_filled_classes > 1
-        return mine + theirs >= FEWEST_DIFFERENCES and not self.is_better_than_majority
+        return mine + theirs >= MIN_DIFFERENCES and not self.is_better_than_majority
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Clopper-Pearson interval of the accuracy in the population that the examples were drawn from."""

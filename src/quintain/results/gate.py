@@ -50,7 +50,7 @@ def decide(
     claims, results = tuple(claims), tuple(results)
     found = [claim for claim in claims if _is_about(claim, requirement)]
     if not found:
-        verdict = Verdict(Decision.UNDECIDED, _nothing_found(requirement, claims))
+        verdict = Verdict(Decision.UNDECIDED, _missing_reason(requirement, claims))
         return _requirement_result(requirement, verdict, "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
     worst = min(
@@ -68,8 +68,8 @@ def decide(
     return worst
 
 
-def _nothing_found(requirement: Requirement, claims: Sequence[Claim]) -> str:
-    """Say that no claim is about a requirement, and what the run has measured in the same metric."""
+def _missing_reason(requirement: Requirement, claims: Sequence[Claim]) -> str:
+    """Return why a requirement has no claim, and what the run has measured in the same metric."""
     quantity = requirement.text.partition(requirement.relation)[0].strip()
     others = sorted(
         {claim.model for claim in claims if not requirement.model and _is_of_quantity(claim, requirement)}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from quintain.core.notebook import drawn_by
+from quintain.core.notebook import html_repr
 from quintain.results.bounds import Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.comparison_records import CompareResult
@@ -105,7 +105,7 @@ class Claim:
     def __repr__(self) -> str:
         return f"Claim({self.name}: {self.bracket.text})"
 
-    _repr_html_ = drawn_by("quintain.report.notebook:claim_html")
+    _repr_html_ = html_repr("quintain.report.notebook:claim_html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,4 +273,4 @@ class Record:
         ]
         return f"Record({', '.join(facts)})"
 
-    _repr_html_ = drawn_by("quintain.report.notebook:record_html")
+    _repr_html_ = html_repr("quintain.report.notebook:record_html")

@@ -284,7 +284,7 @@ class CertifiedModel:
         certifier: What proved the lower side.
         threat_type: Such as ``linf``, ``l2`` or ``mask:eyeglasses``.
         examples: Both radii of each example.
-        requested_eps: The sizes that were asked for.
+        requested_eps: The sizes that were requested.
         num_classes: How many classes there are.
         curve_eps: Sizes at which to draw the curves.
         seconds: Wall time of the proofs.

@@ -83,7 +83,7 @@ def check_aggregation(aggregation: Aggregate | Aggregation) -> None:
         ("the sum is exact", partial(check_sum_exact, aggregate, {})),
         ("bad vectors are refused", partial(check_bad_vectors_refused, aggregate)),
     ]
-    said: Any = aggregation
+    facts: Any = aggregation
     taken = signature(aggregate).parameters
     if "dropouts" in taken:
         laws.append(("silent sites", partial(check_silent_sites, aggregate)))
@@ -91,7 +91,7 @@ def check_aggregation(aggregation: Aggregate | Aggregation) -> None:
         laws.append(("weights", partial(check_weighted_mean, aggregate)))
     if hides:
         laws.append(("uploads hide their vectors", partial(check_uploads_hide, aggregate)))
-    run_laws(f"the aggregation {getattr(said, 'name', 'given')}", laws, getattr(said, "exemptions", ()))
+    run_laws(f"the aggregation {getattr(facts, 'name', 'given')}", laws, getattr(facts, "exemptions", ()))
 
 
 def site_vectors(length: int = 40, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
@@ -121,10 +121,10 @@ def check_sum_exact(aggregate: Aggregate, dropouts: Mapping[str, DropoutStage]) 
     require(
         {*survivors, *result.dropped} == set(SITES), "every site among survivors or dropped", f"{survivors}"
     )
-    heard = set(SITES) - {
+    expected = set(SITES) - {
         site for site, stage in dropouts.items() if stage.first_missing <= MessageType.MASKED
     }
-    require(set(survivors) == heard, f"the survivors {sorted(heard)}", f"{sorted(survivors)}")
+    require(set(survivors) == expected, f"the survivors {sorted(expected)}", f"{sorted(survivors)}")
     apart = float(np.abs(result.total - sum(given[name] for name in survivors)).max())
     grid = len(survivors) / result.encoding.scale
     require(apart <= grid, f"the sum over the survivors within {grid:g}", f"{apart:g} apart")

@@ -165,7 +165,7 @@ def laws_of_right_guesses(epsilon: float, delta: float, canaries: int) -> dict[s
     """
     truth = 1 / (1 + math.exp(-epsilon))
     response = _enumerate([truth] * canaries)
-    shown = {
+    partly_shown = {
         f"{known} shown together": _mix(
             canaries * delta / known, [0.0] * known + _enumerate([truth] * (canaries - known)), response
         )
@@ -174,7 +174,7 @@ def laws_of_right_guesses(epsilon: float, delta: float, canaries: int) -> dict[s
     return {
         "randomized response": response,
         "each shown alone": _enumerate([delta + (1 - delta) * truth] * canaries),
-    } | shown
+    } | partly_shown
 
 
 def gaussian_scores(mu: float) -> Mechanism:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import write_atomically
-from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint, select_prefix
 
 
 class TrainingPlace(NamedTuple):
@@ -104,15 +104,9 @@ def decode_checkpoint(
     metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
     """Return the net's weights, and the optimizer's state by the number of its parameter."""
-    weights = {
-        name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")
-    }
+    weights = select_prefix(tensors, "weights.")
     state: dict[int, dict[str, Any]] = {}
-    saved = {
-        name.removeprefix("optimiser."): value
-        for name, value in tensors.items()
-        if name.startswith("optimiser.")
-    }
+    saved = select_prefix(tensors, "optimiser.")
     for name, value in {**saved, **json.loads(metadata["plain"])}.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from quintain.models.sealed_tensors import select_prefix
 from quintain.training.ema import EMA
 
 Weights = dict[str, Tensor]
@@ -163,9 +164,9 @@ class KeptWeights:
         found = json.loads(words)
         self.points = tuple(ValidationPoint(**point) for point in found["points"])
         self.stopped = found["stopped"]
-        self._best = _named(tensors, BEST) or None
+        self._best = select_prefix(tensors, BEST) or None
         if self.ema is not None:
-            self.ema.load_state_dict({"steps": found["averaged"], "means": _named(tensors, AVERAGE)})
+            self.ema.load_state_dict({"steps": found["averaged"], "means": select_prefix(tensors, AVERAGE)})
 
 
 def is_look(step: int, per_epoch: int, looks: int) -> bool:
@@ -177,7 +178,3 @@ def is_look(step: int, per_epoch: int, looks: int) -> bool:
 def copy_weights(net: nn.Module) -> Weights:
     """Copy all weights and buffers of a net to memory of their own on the CPU."""
     return {name: value.detach().to("cpu", copy=True) for name, value in net.state_dict().items()}
-
-
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> Weights:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

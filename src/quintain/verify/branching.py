@@ -11,14 +11,14 @@ from torch import Tensor
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.region import Region
 from quintain.certify.linear.rivals import RivalSearch
-from quintain.certify.linear.search import Found
+from quintain.certify.linear.search import SearchResult
 from quintain.verify.boxes import FindViolation, OpenBox, boxes_alike
 from quintain.verify.prover import Prover, Rows
 
 TIGHTENING = 0.3
 """Largest fraction of the time in which the bounds of ReLUs' inputs are narrowed before anything is split."""
 
-MOST_BOUNDS = 10**9
+MAX_BOUNDS = 10**9
 """Regions and parts that may be bounded: it is the time that ends a search."""
 
 
@@ -117,11 +117,11 @@ class _Cases:
 
     def search(
         self, case: int, seconds: float, find_violation: FindViolation, clock: Callable[[], float]
-    ) -> Found:
+    ) -> SearchResult:
         """Search for a proof that no input of the box violates a case, or for one that does."""
         box, own = self.boxes[case], self.places[case]
         if not len(own):
-            return Found(-torch.inf, None, 0)
+            return SearchResult(-torch.inf, None, 0)
         search = RivalSearch(
             partial(self.prover.region_bounds, box.lower, box.upper, self.rows),
             self.plain,
@@ -133,4 +133,4 @@ class _Cases:
         )
         one_each = torch.eye(len(self.rows.bounds), dtype=torch.float64)[own]
         with torch.no_grad():
-            return search.exclude(one_each, MOST_BOUNDS, seconds, clock)
+            return search.exclude(one_each, MAX_BOUNDS, seconds, clock)

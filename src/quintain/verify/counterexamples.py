@@ -87,9 +87,9 @@ class Checker:
             found["onnxruntime"] = self.run(x.reshape(1, *self.shape))[0]
         return found
 
-    def violated(self, x: Array) -> Counterexample | None:
-        """Return the counterexample that an input (n,) is, None if it is none."""
-        return None if self.reason_against(x) else self._made(x)
+    def as_counterexample(self, x: Array) -> Counterexample | None:
+        """Return an input (n,) as a counterexample; None if it is not one."""
+        return None if self.reason_against(x) else self._to_counterexample(x)
 
     def reason_against(self, x: Array) -> str:
         """Say why an input (n,) in the model's type is no counterexample; empty if it is one."""
@@ -104,7 +104,7 @@ class Checker:
         name = max(missing, key=lambda one: missing[one])
         return f"in {name} its outputs miss the violation by {float(missing[name]):.3g}"
 
-    def _made(self, x: Array) -> Counterexample:
+    def _to_counterexample(self, x: Array) -> Counterexample:
         answers = self.outputs(x)
         runtime = "onnxruntime" if "onnxruntime" in answers else "torch"
         return Counterexample(x, answers[runtime], runtime)
@@ -223,7 +223,7 @@ class ViolationSearch:
 
     def _first(self, x: Tensor, excess: Tensor) -> Counterexample | None:
         for row in (excess < 0).nonzero().squeeze(1).tolist():
-            found = self.checker.violated(x[row].numpy())
+            found = self.checker.as_counterexample(x[row].numpy())
             if found is not None:
                 return found
         return None

@@ -65,7 +65,7 @@ class Property:
 
 def outward_box(case: Violation, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return the smallest box (n,), (n,) with ends in a type, in float64, that holds the whole box."""
-    return _rounded(case.lower, dtype, up=False), _rounded(case.upper, dtype, up=True)
+    return _round(case.lower, dtype, up=False), _round(case.upper, dtype, up=True)
 
 
 def inward_box(case: Violation, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -73,11 +73,11 @@ def inward_box(case: Violation, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
     Where no number of the type lies between both ends, the least is above the largest.
     """
-    return _rounded(case.lower, dtype, up=True), _rounded(case.upper, dtype, up=False)
+    return _round(case.lower, dtype, up=True), _round(case.upper, dtype, up=False)
 
 
 @lru_cache(maxsize=256)
-def _rounded(values: tuple[Fraction, ...], dtype: torch.dtype, *, up: bool) -> Tensor:
+def _round(values: tuple[Fraction, ...], dtype: torch.dtype, *, up: bool) -> Tensor:
     kind = np.float64 if dtype == torch.float64 else np.float32
     largest = float(np.finfo(kind).max)
     found = []

@@ -77,21 +77,24 @@ def referee(
             return Ruling("sat", "CONFIRMED", why, found)
         is_given = claimed.inputs or claimed.problem
         about = f"its counterexample does not hold: {why}; " if is_given else "without a counterexample; "
-    return _ruled(claimed.answer, about, decide(instance, seconds, clock))
+    return _compare_verdicts(claimed.answer, about, decide(instance, seconds, clock))
 
 
-def _ruled(claimed: str, about: str, own: PropertyVerdict) -> Ruling:
-    """Compare a claim with a verdict of one's own."""
+def _compare_verdicts(claimed: str, about: str, own: PropertyVerdict) -> Ruling:
+    """Return the ruling on a claim by our own verdict."""
     if own.answer == "unknown":
-        why = f"neither a proof nor a counterexample was found: {own.how}"
-        return Ruling(claimed, "UNDECIDED", f"{about}{why}")
-    shown = (
+        return Ruling(
+            claimed,
+            "UNDECIDED",
+            f"{about}neither a proof nor a counterexample was found: {own.how}",
+        )
+    reason = (
         f"a counterexample was found by {own.how}"
         if own.answer == "sat"
         else f"that no input violates it is proven by {own.how}"
     )
     decision: Decision = "CONFIRMED" if own.answer == claimed else "REFUTED"
-    return Ruling(claimed, decision, f"{about}{shown}", own.counterexample)
+    return Ruling(claimed, decision, f"{about}{reason}", own.counterexample)
 
 
 def replay(instance: Instance, claimed: ClaimedResult) -> tuple[Counterexample | None, str]:
@@ -114,11 +117,11 @@ def replay(instance: Instance, claimed: ClaimedResult) -> tuple[Counterexample |
         x = np.array([_number(claimed.inputs[at]) for at in expected]).astype(kind)
     why = instance.checker.reason_against(x)
     if not why:
-        found = instance.checker.violated(x)
+        found = instance.checker.as_counterexample(x)
         return found, f"its counterexample holds in {found.runtime if found else 'torch'}, torch and float64"
-    inner = _clamped(instance, x)
+    inner = _clamp_to_box(instance, x)
     if inner is not None:
-        found = instance.checker.violated(inner)
+        found = instance.checker.as_counterexample(inner)
         if found is not None:
             return found, f"{why}; the nearest input of the box violates it, in every runtime"
     return None, why
@@ -131,8 +134,8 @@ def _number(value: object) -> float:
         return float("inf")
 
 
-def _clamped(instance: Instance, x: Array) -> Array | None:
-    """Return the nearest input in the first box that has one, if that is another one."""
+def _clamp_to_box(instance: Instance, x: Array) -> Array | None:
+    """Return the input clipped to the first box that is not empty; None if that does not change it."""
     for violation in instance.wanted.violations:
         low, high = (end.numpy().astype(x.dtype) for end in inward_box(violation, instance.dtype))
         if bool((low <= high).all()) and np.isfinite(x).all():

@@ -17,19 +17,19 @@ ANSWERS = {
     **{"sat": "sat", "violated": "sat", "falsified": "sat"},
     **dict.fromkeys(("unknown", "timeout", "error", "run_instance_timeout", "no_result_in_file"), "unknown"),
 }
-"""What verifiers write, older words included, and what it says."""
+"""The answer that each word in a verifier's result stands for; some verifiers write other words."""
 
 PAIR = re.compile(r"\(\s*([XY])_(\d+)\s+([^\s()]+)\s*\)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PropertyVerdict:
-    """What was found about a property.
+    """The result of verifying a property.
 
     Args:
-        answer: ``unsat``: no input violates it, a proof; ``sat``: one does; ``unknown``.
-        counterexample: Of ``sat``.
-        how: What decided, or what is left open, in words.
+        answer: ``unsat``: proven that no input violates it; ``sat``: an input violates it; ``unknown``.
+        counterexample: The input that violates it, if the answer is ``sat``.
+        how: What decided the answer, or what is left open, in words.
         seconds: How long that took.
     """
 
@@ -41,7 +41,7 @@ class PropertyVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedResult:
-    """What another verifier wrote.
+    """The result that another verifier wrote.
 
     Args:
         answer: ``unknown`` also for a timeout or an error.
@@ -61,9 +61,9 @@ def result_text(verdict: PropertyVerdict) -> str:
         return f"{verdict.answer}\n"
     x, y = verdict.counterexample.x, verdict.counterexample.y
     pairs = [
-        f"({name}_{at} {float(value)!r})"
+        f"({name}_{index} {float(value)!r})"
         for name, values in (("X", x), ("Y", y))
-        for at, value in enumerate(values)
+        for index, value in enumerate(values)
     ]
     return f"{verdict.answer}\n(" + "\n ".join(pairs) + ")\n"
 
@@ -72,22 +72,22 @@ def read_result(result: str | Path, counterexample: str | Path | None = None) ->
     """Read another verifier's result.
 
     Args:
-        result: A file that begins with its answer, a counterexample behind it where there is one; or the
+        result: A file that begins with the answer, followed by the counterexample if there is one; or the
             answer itself, such as ``unsat``.
-        counterexample: A file with the counterexample, if that is another one; ``((X_0 0.5) ... (Y_0 1.0))``.
+        counterexample: A separate file with the counterexample, ``((X_0 0.5) ... (Y_0 1.0))``.
 
     Raises:
         NotFoundError: If there is no such file.
         DataError: If it begins with no answer.
     """
-    text = str(result) if str(result).lower() in ANSWERS else _text(Path(result))
+    text = str(result) if str(result).lower() in ANSWERS else _read_text(Path(result))
     words = text.split(None, 1)
     answer = ANSWERS.get(words[0].lower().strip('",:')) if words else None
     if answer is None:
         raise DataError(
             f"{result} begins with {words[0][:40] if words else 'nothing'!r}; expected {', '.join(ANSWERS)}"
         )
-    values = _text(Path(counterexample)) if counterexample is not None else "".join(words[1:])
+    values = _read_text(Path(counterexample)) if counterexample is not None else "".join(words[1:])
     found: dict[str, dict[int, Fraction]] = {"X": {}, "Y": {}}
     problem = ""
     for name, at, number in PAIR.findall(values):
@@ -98,7 +98,7 @@ def read_result(result: str | Path, counterexample: str | Path | None = None) ->
     return ClaimedResult(answer, found["X"], found["Y"], problem)  # type: ignore[arg-type]
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     import gzip
 
     path = path.expanduser()

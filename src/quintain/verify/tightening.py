@@ -17,7 +17,7 @@ STEPS = 10
 ROWS = 256
 """Numbers whose two ends are bounded at once."""
 
-MOST_SLOPES = 2**22
+MAX_SLOPES = 2**22
 """Most slopes at once, of all numbers and ReLUs (32 MiB)."""
 
 
@@ -52,7 +52,7 @@ def narrow_by_slopes(
     if not count or not len(wanted):
         return lower, upper
     low, high = lower.flatten().clone(), upper.flatten().clone()
-    for numbers in wanted.split(max(1, min(ROWS, MOST_SLOPES // (2 * count)))):
+    for numbers in wanted.split(max(1, min(ROWS, MAX_SLOPES // (2 * count)))):
         if clock() >= deadline:
             break
         ones = torch.zeros(len(numbers), lower.numel(), dtype=torch.float64)

@@ -24,7 +24,7 @@ from quintain.verify.results import PropertyVerdict
 FIRST_ATTACK = 0.2
 """Fraction of the time that the search for a counterexample may take before proofs begin."""
 
-LEAST_SECONDS = 0.05
+MIN_SECONDS = 0.05
 """How long is tried where the reading of the files took all of the time."""
 
 COMPARED_BOXES = 8
@@ -110,7 +110,7 @@ def verify_property(
         raise SettingError(f"seconds = {seconds:g}; expected a number above 0")
     deadline = clock() + seconds
     instance = Instance.read(model, prop)
-    return decide(instance, max(deadline - clock(), LEAST_SECONDS), clock)
+    return decide(instance, max(deadline - clock(), MIN_SECONDS), clock)
 
 
 def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) -> PropertyVerdict:

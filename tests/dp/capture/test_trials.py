@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from quintain.dp import PrivacyEngine
 from quintain.dp.capture.module_reruns import NO_DEPENDENCE
-from quintain.dp.guards.spot_checks import FIRST, ONE_IN
+from quintain.dp.guards.spot_checks import FIRST_PASSES, ONE_IN
 from tests.dp.support.loops import refused, step
 
 
@@ -55,7 +55,7 @@ def test_a_model_that_mixes_its_inputs_is_found(private, name: str) -> None:
 
 
 def test_mixing_that_begins_later_is_found(private) -> None:
-    for begins, least, most in ((2, 0, 1), (FIRST + 2, FIRST, 40 * ONE_IN)):
+    for begins, least, most in ((2, 0, 1), (FIRST_PASSES + 2, FIRST_PASSES, 40 * ONE_IN)):
         net, optimizer, loader, engine = private(
             Changed(lambda x, count, at=begins: x - (count >= at) * x.mean(0)), batch=10
         )

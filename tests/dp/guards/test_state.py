@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintain.dp.guards.reachable_tensors import SMALL
-from quintain.dp.guards.spot_checks import AHEAD, FIRST, ONE_IN, SpotChecks
+from quintain.dp.guards.reachable_tensors import MAX_SMALL_TENSOR
+from quintain.dp.guards.spot_checks import DRAWN_AHEAD, FIRST_PASSES, ONE_IN, SpotChecks
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.training.lora import add_lora
 from tests.dp.support.loops import refused, step
@@ -99,7 +99,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("size", [6, SMALL + 2])
+@pytest.mark.parametrize("size", [6, MAX_SMALL_TENSOR + 2])
 def test_whatever_a_pass_writes_is_refused_by_name(private, way: str, size: int) -> None:
     write, message = WAYS[way]
     net, optimizer, loader, engine = private(Net(write, size), batch=20)
@@ -143,22 +143,22 @@ def test_what_fails_or_runs_in_evaluation_mode_or_backward_is_seen_too(private) 
 def test_large_tensors_are_looked_at_closely_again_and_again(private) -> None:
     def late(net: Net, x: Tensor) -> None:
         net.passes = getattr(net, "passes", 0) + 1
-        if net.passes > FIRST:
+        if net.passes > FIRST_PASSES:
             net.kept.data[-1] += 1 + x.sum()
 
-    net, optimizer, loader, engine = private(Net(late, SMALL + 1), batch=1)
+    net, optimizer, loader, engine = private(Net(late, MAX_SMALL_TENSOR + 1), batch=1)
     batches = 40 * ONE_IN
     with refused("buffer 'kept' was written"):
         while engine.ledger.steps < batches:
             for x, y in loader:
                 step(net, optimizer, x, y)
-    assert FIRST <= engine.ledger.steps < batches
+    assert FIRST_PASSES <= engine.ledger.steps < batches
 
 
 def test_which_passes_are_looked_at_follows_from_the_key_alone() -> None:
     def looks(stream: RandomStream) -> list[bool]:
         close = SpotChecks(stream)
-        return [close() for _ in range(FIRST + 100 * AHEAD)]
+        return [close() for _ in range(FIRST_PASSES + 100 * DRAWN_AHEAD)]
 
     one, again, other = (
         looks(RandomStream.from_seed(0, "a")),
@@ -166,9 +166,9 @@ def test_which_passes_are_looked_at_follows_from_the_key_alone() -> None:
         looks(RandomStream.from_seed(1, "a")),
     )
     assert one == again != other
-    assert all(one[:FIRST])
-    expected = 100 * AHEAD / ONE_IN
-    assert abs(sum(one[FIRST:]) - expected) < 6 * math.sqrt(expected)
+    assert all(one[:FIRST_PASSES])
+    expected = 100 * DRAWN_AHEAD / ONE_IN
+    assert abs(sum(one[FIRST_PASSES:]) - expected) < 6 * math.sqrt(expected)
 
 
 def test_what_changes_nothing_trains(private) -> None:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from quintain.evaluate.evasion.probes import unlimited
+from quintain.evaluate.evasion.probes import whole_box_threat
 from quintain.threats import L2, Linf, parse
 
 
 def test_the_unlimited_ball_holds_the_whole_box():
     x = torch.tensor([[0.0, 0.2, 1.0], [0.5, 0.5, 0.5]])
-    assert unlimited(Linf(0.1), x).eps == pytest.approx(1.0)
-    assert unlimited(L2(0.1), x).eps == pytest.approx(float(torch.tensor([1.0, 0.8, 1.0]).norm()))
-    assert unlimited(parse("negative"), torch.zeros(1, 1, 2, 2)) is None
+    assert whole_box_threat(Linf(0.1), x).eps == pytest.approx(1.0)
+    assert whole_box_threat(L2(0.1), x).eps == pytest.approx(float(torch.tensor([1.0, 0.8, 1.0]).norm()))
+    assert whole_box_threat(parse("negative"), torch.zeros(1, 1, 2, 2)) is None

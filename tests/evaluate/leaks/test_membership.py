@@ -8,7 +8,7 @@ from quintain.data.dataset import from_arrays
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
-from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, given_target, own_target
+from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, draw_for_target, own_target
 from quintain.leakage.judges.membership import ADVANTAGE, AUC, name_of_rate
 from quintain.leakage.membership.label_only import LabelOnly
 from quintain.leakage.membership.lira import LiRA
@@ -132,7 +132,7 @@ def test_a_job_with_canaries_measures_both():
 
 def test_candidates_are_as_many_members_as_others_and_shadows_are_as_large_as_the_target():
     members, others = examples(50, 0), examples(40, 1)
-    trial = given_target(target_on(members, ignore), members, others, candidates=30, seed=0)
+    trial = draw_for_target(target_on(members, ignore), members, others, candidates=30, seed=0)
     assert trial.is_member.sum() == 20
     assert len(trial.pool) == 40
     assert len(trial.public) == 20
@@ -145,27 +145,27 @@ def test_others_that_are_members_are_left_out_and_many_are_refused():
         np.concatenate([others.batch(torch.arange(60))[0].numpy(), members.batch([3])[0].numpy()]),
         np.concatenate([others.labels, members.labels[3:4]]),
     )
-    trial = given_target(target_on(members, ignore), members, from_arrays(x, y), candidates=99, seed=0)
+    trial = draw_for_target(target_on(members, ignore), members, from_arrays(x, y), candidates=99, seed=0)
     assert "1 examples of arrays are also members, and are left out" in trial.notes
     with pytest.raises(DataError, match="60 of 60 examples of arrays are also in arrays"):
-        given_target(target_on(members, ignore), members, members, candidates=99, seed=0)
+        draw_for_target(target_on(members, ignore), members, members, candidates=99, seed=0)
 
 
 def test_near_duplicates_are_noted():
     members = examples(60, 0)
     x = members.batch(torch.arange(60))[0].numpy()
     others = from_arrays(np.clip(x + 0.005, 0, 1), members.labels)
-    trial = given_target(target_on(members, ignore), members, others, candidates=99, seed=0)
+    trial = draw_for_target(target_on(members, ignore), members, others, candidates=99, seed=0)
     assert "30 of 30 members have nearly the same example among the others" in trial.notes[0]
 
 
 def test_other_shares_of_classes_are_noted():
     members, others = examples(200, 0), examples(400, 1)
-    trial = given_target(target_on(members, ignore), members, others, candidates=999, seed=0)
+    trial = draw_for_target(target_on(members, ignore), members, others, candidates=999, seed=0)
     assert trial.notes == ()
     x = others.batch(torch.arange(400))[0].numpy()
     turned = from_arrays(x, (np.arange(400) % 4 == 0).astype(int))
-    trial = given_target(target_on(members, ignore), members, turned, candidates=999, seed=0)
+    trial = draw_for_target(target_on(members, ignore), members, turned, candidates=999, seed=0)
     assert "a guess by the class alone, without the model, has an advantage of 0.2" in trial.notes[0]
 
 
@@ -181,9 +181,9 @@ def test_pictures_of_other_sizes_too_few_others_and_access_are_refused():
     target = target_on(members, ignore)
     wide = from_arrays(np.random.default_rng(0).random((60, 7, 7), dtype=np.float32), np.zeros(60, dtype=int))
     with pytest.raises(DataError, match="expected equal ones"):
-        given_target(target, members, wide, candidates=99, seed=0)
+        draw_for_target(target, members, wide, candidates=99, seed=0)
     with pytest.raises(DataError, match="expected at least 2 members and 4 others"):
-        given_target(target, members, others.subset([0, 1, 2]), candidates=99, seed=0)
+        draw_for_target(target, members, others.subset([0, 1, 2]), candidates=99, seed=0)
     with pytest.raises(SettingError, match="needs scores and the attacker has labels"):
         MEASURES["membership"](LeakJob(target, [LossThreshold()], members, others, access="labels"))
     unknown = LeakTarget(target.model, "unknown")
@@ -195,7 +195,7 @@ def test_repeated_examples_are_one_candidate_each():
     members, others = examples(20, 0), examples(60, 1)
     x, y = members.batch(torch.arange(20).repeat(3))
     repeated = from_arrays(x.numpy(), y.numpy())
-    trial = given_target(target_on(repeated, ignore), repeated, others, candidates=99, seed=0)
+    trial = draw_for_target(target_on(repeated, ignore), repeated, others, candidates=99, seed=0)
     assert trial.is_member.sum() == 20
     assert len(np.unique(trial.numbers[trial.is_member] % 20)) == 20
     assert len(trial.rest) == 40

@@ -100,7 +100,7 @@ def silent(monkeypatch, trainings=99):
 def unmeasured(monkeypatch):
     """What the audit shows by itself, as if nobody had measured the mechanism."""
     monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
-    monkeypatch.setattr("quintain.evaluate.steps.audit._measured", lambda *_run: ((), ()))
+    monkeypatch.setattr("quintain.evaluate.steps.audit._measure_mechanism", lambda *_run: ((), ()))
 
 
 def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypatch):

@@ -141,7 +141,7 @@ def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone, withou
     """
     stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._start_cipher(turn << 4))
     wide = nn.Sequential(nn.Linear(12, 60), nn.Linear(60, 2))
-    assert "noise of the net elsewhere" in failed(run_audit(wide, data(), QUICK, canaries=300))
+    assert "noise of the net autocorrelation" in failed(run_audit(wide, data(), QUICK, canaries=300))
 
 
 def test_mutant_noise_with_a_largest_value(monkeypatch, canaries_alone):

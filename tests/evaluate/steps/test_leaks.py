@@ -84,7 +84,7 @@ def test_a_claim_bounds_from_above_and_a_crossing_is_suspect(plan, measure, tmp_
     measure(membership=lambda job: LeakFindings((found(job.attacks[0], shift=2.5),)))
 
     def bracket(epsilon, delta=1e-5):
-        private = replace(plan, guarantee=PrivacyGuarantee.claimed(epsilon, delta))
+        private = replace(plan, guarantee=PrivacyGuarantee.from_claim(epsilon, delta))
         return run_leaks(private, [Toy()], folder=tmp_path, show=False).claims[0].bracket
 
     loose, tight = bracket(8.0), bracket(0.5)
@@ -172,7 +172,7 @@ def test_two_models_are_two_claims_each_with_its_own_guarantee(plan):
         model="model",
         model_hash="hash",
         data_hash="data",
-        guarantees={private: PrivacyGuarantee.claimed(1.0, 1e-5)},
+        guarantees={private: PrivacyGuarantee.from_claim(1.0, 1e-5)},
     )
     assert [(one.model, one.primary) for one in claims] == [("model", True), ("private-epsilon-1", False)]
     assert [one.bracket.upper.basis for one in claims] == [Basis.TRIVIAL, Basis.CLAIMED]
@@ -183,7 +183,7 @@ def test_the_accountants_curve_allows_less_than_its_one_pair():
     from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
 
     plan = plan_record(PrivacyTarget(epsilon=3.0, batch_size=64, steps=40).plan(512), 512)
-    curve, pair = PrivacyGuarantee.of_plan(plan), PrivacyGuarantee.claimed(plan.epsilon, plan.delta)
+    curve, pair = PrivacyGuarantee.of_plan(plan), PrivacyGuarantee.from_claim(plan.epsilon, plan.delta)
     for fpr in (0.001, 0.01, 0.3):
         assert fpr < curve.max_tpr(fpr) < pair.max_tpr(fpr)
     assert 0 < curve.max_advantage < pair.max_advantage
@@ -195,7 +195,7 @@ def test_the_accountants_curve_allows_less_than_its_one_pair():
 @pytest.mark.parametrize(("epsilon", "delta"), [(-1.0, 1e-5), (np.inf, 1e-5), (1.0, 1.0)])
 def test_a_claim_that_cannot_be_is_refused(epsilon, delta):
     with pytest.raises(SettingError, match="expected"):
-        PrivacyGuarantee.claimed(epsilon, delta)
+        PrivacyGuarantee.from_claim(epsilon, delta)
 
 
 def test_by_default_an_attack_of_each_goal_that_is_known_enough_is_taken():
@@ -237,7 +237,7 @@ def test_people_who_are_found_at_rank_1_are_a_claim_that_only_an_attack_decides(
         lower=count_levels(5, 10),
     )
     measure(identity=lambda _job: LeakFindings((people,)))
-    private = replace(plan, guarantee=PrivacyGuarantee.claimed(1.0, 1e-5))
+    private = replace(plan, guarantee=PrivacyGuarantee.from_claim(1.0, 1e-5))
     (claim,) = run_leaks(private, [attack], folder=tmp_path, show=False).claims
     assert claim.bracket.quantity.metric is Metric.REIDENTIFIED
     assert claim.bracket.lower.value == pytest.approx(binomial_lower(5, 10, 0.95))
@@ -269,7 +269,7 @@ def test_a_typed_claim_limits_what_is_shown_and_passes_no_requirement():
         model="model",
         model_hash="hash",
         data_hash="data",
-        guarantee=PrivacyGuarantee.claimed(0.01, 0.0),
+        guarantee=PrivacyGuarantee.from_claim(0.01, 0.0),
     )
     assert claim.bracket.upper.value < 0.02
     verdict = claim.bracket.at_most(0.5)

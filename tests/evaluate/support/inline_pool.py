@@ -44,7 +44,7 @@ class InlinePool:
 def inline_jobs():
     """Let other processes take every chance, which are none: gives the jobs that they do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certify_workers, "LEAST_SECONDS", 0.0)
+        patch.setattr(certify_workers, "MIN_SECONDS", 0.0)
         patch.setattr(certify_workers, "WorkerPool", InlinePool)
         patch.setattr(InlinePool, "jobs", [])
         patch.setattr(InlinePool, "refused", [])

@@ -10,7 +10,7 @@ from quintain.results.quantity import Metric
 def found(attack, *, shift=0.0, model="toy model", seed=0, fpr=0.01):
     """What a toy finds whose scores are shifted for members."""
     rng = np.random.default_rng(seed)
-    scores = MembershipScores.of(rng.normal(shift, 1, 500), rng.normal(0, 1, 500))
+    scores = MembershipScores.from_scores(rng.normal(shift, 1, 500), rng.normal(0, 1, 500))
     return LeakMeasurement(
         attack=attack.name,
         goal=attack.goal,

@@ -12,7 +12,7 @@ from quintain.leakage.judges.exposure import (
     canary_ranks,
     exposures,
     judge_exposure,
-    judge_found,
+    judge_found_canaries,
     max_exposure,
     mean_null_exposure,
 )
@@ -71,7 +71,7 @@ def test_judgments_are_of_all_canaries():
     assert mean.curve[1] == (1, 1)
     assert mean.curve[2] == (2, 0.25)
     assert mean.curve[-1] == (10, 0.25)
-    found = judge_found(ranks, 1023)
+    found = judge_found_canaries(ranks, 1023)
     assert (found.value, found.low, found.high) == (0.25, *binomial_interval(5, 20, 0.95))
     assert found.baseline == 10 / 1024
     assert found.ceiling is None
@@ -85,7 +85,9 @@ def test_of_canaries_that_were_not_trained_on_both_intervals_hold_the_null(seed)
         # canaries and references of one label share a model's scores, as in a run
         scores = rng.standard_normal(50 + 255)
         ranks = canary_ranks(scores[:50], np.tile(scores[50:], (50, 1)), seed=repeat)
-        for number, judgment in enumerate((judge_exposure(ranks, 255), judge_found(ranks, 255, fpr=0.05))):
+        for number, judgment in enumerate(
+            (judge_exposure(ranks, 255), judge_found_canaries(ranks, 255, fpr=0.05))
+        ):
             missed[number] += not judgment.low <= judgment.baseline <= judgment.high
     assert max(missed) <= 15  # 5 % are 7.5; more than 15 has a chance of 0.3 %
 
@@ -110,9 +112,9 @@ def test_bad_input_is_refused():
     with pytest.raises(SettingError, match="9 canaries; expected at least 10"):
         judge_exposure(np.ones(9, int), 100)
     with pytest.raises(SettingError, match="9 canaries; expected at least 10"):
-        judge_found(np.ones(9, int), 100)
+        judge_found_canaries(np.ones(9, int), 100)
     with pytest.raises(SettingError, match="expected at least 99"):
-        judge_found(np.ones(10, int), 50)
+        judge_found_canaries(np.ones(10, int), 50)
     with pytest.raises(DataError, match="a score is NaN"):
         canary_ranks(np.array([np.nan]), np.zeros((1, 3)), seed=0)
     with pytest.raises(SettingError, match="expected some for each"):

@@ -15,7 +15,7 @@ from quintain.leakage.judges.pictures import (
     KnownPictures,
     compare_pictures,
     judge_quality,
-    judge_rebuilt,
+    judge_reconstructed,
     match_pictures,
     psnr_table,
     quality_table,
@@ -99,14 +99,14 @@ def test_the_match_is_the_best_of_all_assignments(quality, k, n):
     )
     found = match_pictures(guesses, originals, quality)
     assert found.qualities.sum() == pytest.approx(most)
-    assert (found.guesses >= 0).sum() == min(k, n)
-    assert len(set(found.guesses[found.guesses >= 0])) == min(k, n)
-    assert (found.qualities[found.guesses < 0] == 0).all()
+    assert (found.guess_rows >= 0).sum() == min(k, n)
+    assert len(set(found.guess_rows[found.guess_rows >= 0])) == min(k, n)
+    assert (found.qualities[found.guess_rows < 0] == 0).all()
 
 
 def test_pictures_in_any_order_are_found_and_none_is_counted_twice():
     originals = pictures(4, 5)
-    assert (match_pictures(originals[[2, 0, 3, 1]], originals).guesses == [1, 3, 0, 2]).all()
+    assert (match_pictures(originals[[2, 0, 3, 1]], originals).guess_rows == [1, 3, 0, 2]).all()
     twice = match_pictures(originals[[0, 0, 0, 0]], originals)
     assert (twice.qualities == MAX_PSNR).sum() == 1
 
@@ -138,10 +138,10 @@ def test_means_public_pictures_and_one_color_are_known(quality):
 
 def test_what_is_known_is_no_less_than_a_match_of_as_many_tries():
     one, originals = known(), pictures(5, 11)
-    floors, _ = one.best(originals)
+    baselines, _ = one.best(originals)
     for seed in range(20):
         tries = one.public[np.random.default_rng(seed).choice(40, 8, replace=False)]
-        assert (match_pictures(tries, originals).qualities <= floors + 1e-9).all()
+        assert (match_pictures(tries, originals).qualities <= baselines + 1e-9).all()
 
 
 # -- verdicts
@@ -149,7 +149,7 @@ def test_what_is_known_is_no_less_than_a_match_of_as_many_tries():
 
 
 def trials(make, count=8, each=1):
-    """Updates of pictures of their own, what ``make`` guesses of each, and of the next one in blind."""
+    """Updates of pictures of their own, what ``make`` guesses from each, and from the next one."""
     originals = [pictures(each, 100 + number) for number in range(count)]
     guesses = [make(one) for one in originals]
     return [GuessedUpdate(originals[i], guesses[i], guesses[(i + 1) % count]) for i in range(count)]
@@ -161,22 +161,22 @@ def noisy(x, spread=0.02):
 
 def test_pictures_that_come_back_are_counted_with_an_exact_interval():
     judged = compare_pictures(trials(noisy), known())
-    found = judge_rebuilt(judged)
+    found = judge_reconstructed(judged)
     assert (found.value, found.baseline, found.unit) == (1.0, 0.0, "image")
     assert (found.low, found.high) == binomial_interval(8, 8, 0.95)
     assert found.gain == 1
     assert len(found.per_example) == 8
     assert judged.most_exposed == int(np.argmax(found.per_example))
-    assert judge_rebuilt(judged, margin=100).value == 0
+    assert judge_reconstructed(judged, margin=100).value == 0
 
 
 def test_pictures_of_one_update_are_no_trials_of_their_own():
     judged = compare_pictures(trials(lambda x: noisy(x[:2]), count=6, each=4), known())
-    found = judge_rebuilt(judged)
+    found = judge_reconstructed(judged)
     assert found.value == pytest.approx(0.5)
     assert (found.low, found.high) == chernoff_interval(np.full(6, 0.5), 0.95)
     assert found.high - found.low > np.diff(binomial_interval(12, 24, 0.95))[0]
-    assert (judged.guesses < 0).sum() == 12
+    assert (judged.guess_rows < 0).sum() == 12
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_pictures_of_one_update_are_no_trials_of_their_own():
 )
 def test_guesses_that_use_no_update_rebuild_nothing(make):
     updates = trials(make, each=3)
-    found = judge_rebuilt(compare_pictures(updates, known()))
+    found = judge_reconstructed(compare_pictures(updates, known()))
     assert found.value == 0
     assert found.low == 0
     quality = judge_quality(compare_pictures(updates, known()))
@@ -201,14 +201,14 @@ def test_guesses_that_use_no_update_rebuild_nothing(make):
 
 
 def test_an_answer_that_holds_all_private_pictures_is_no_leak_of_the_update():
-    """It is the same whatever the update: the blind match knows it too. Without that, it would be a leak."""
+    """It is the same for every update: the unrelated guess holds it too. Without that, it would be a leak."""
     everything = np.concatenate([pictures(1, 100 + number) for number in range(8)])
     updates = trials(lambda _: everything)
     judged = compare_pictures(updates, known())
-    assert judge_rebuilt(judged).value == 0
-    assert judge_rebuilt(judged).baseline == 1
-    blindfold = [GuessedUpdate(one.originals, one.guesses, one.guesses[:0]) for one in updates]
-    assert judge_rebuilt(compare_pictures(blindfold, known())).value == 1
+    assert judge_reconstructed(judged).value == 0
+    assert judge_reconstructed(judged).baseline == 1
+    without_unrelated = [GuessedUpdate(one.originals, one.guesses, one.guesses[:0]) for one in updates]
+    assert judge_reconstructed(compare_pictures(without_unrelated, known())).value == 1
 
 
 def test_a_margin_separates_a_leak_from_a_little_more():
@@ -219,7 +219,7 @@ def test_a_margin_separates_a_leak_from_a_little_more():
     for part in share:
         guess = original + part * (image - original)  # the error of the best that is known, made smaller
         update = GuessedUpdate(original, guess, np.zeros((0, *SHAPE)))
-        verdicts.append(compare_pictures([update, update], one).rebuilt().tolist())
+        verdicts.append(compare_pictures([update, update], one).is_reconstructed().tolist())
     assert floor[0] < MAX_PSNR
     assert verdicts == [[False, False], [True, True]]
 

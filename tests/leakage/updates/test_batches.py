@@ -128,7 +128,7 @@ def test_all_pictures_of_a_batch_are_rebuilt_together():
     assert loss < 1e-2
     assert found.shape == x.shape
     matched = match_pictures(found.numpy(), x.numpy())
-    assert sorted(matched.guesses) == [0, 1, 2]
+    assert sorted(matched.guess_rows) == [0, 1, 2]
     assert matched.qualities.mean() > 20
     with pytest.raises(SettingError, match="restarts = 0"):
         match_batch(net, torch.ones(10), SHAPE, 2, restarts=0)

@@ -15,7 +15,7 @@ from quintain.results.records import Claim
 from tests.report.support.pictures import store, xray
 
 PLAIN, PRIVATE = "plain", "private, epsilon 3"
-PROTECTED = PrivacyGuarantee.claimed(3.0, 1e-5)
+PROTECTED = PrivacyGuarantee.from_claim(3.0, 1e-5)
 
 NATURAL, CANARIES = "natural", "mislabeled canaries"
 SHIFTS = {
@@ -32,7 +32,7 @@ COUNT = 400
 def measured(attack: str, model: str, candidates: str, shift: float, seed: int) -> list[LeakMeasurement]:
     """The measurements of one attack on one model, of candidates whose scores differ by a shift."""
     rng = np.random.default_rng(seed)
-    scores = MembershipScores.of(rng.normal(shift, 1, COUNT), rng.normal(0, 1, COUNT))
+    scores = MembershipScores.from_scores(rng.normal(shift, 1, COUNT), rng.normal(0, 1, COUNT))
     limits = np.sort(scores.others)[::-1]
     curve = tuple(
         CurvePoint(k / COUNT, float((scores.members > limits[k]).mean()))

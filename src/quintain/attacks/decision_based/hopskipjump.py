@@ -135,7 +135,7 @@ class HopSkipJump(Attack):
 
 
 def linf_path(z: Tensor, x: Tensor, size: Tensor) -> Path:
-    """Return the way from ``z`` to ``x`` on which the largest change shrinks and smaller ones stay."""
+    """Return the path from ``z`` to ``x`` that clips the perturbation to a shrinking Linf norm."""
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         origin = x[index]
@@ -155,7 +155,7 @@ def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor
 
     It is ``z`` if there is none.
     """
-    landed, active = z.clone(), torch.arange(len(rows), device=rows.device)
+    result, active = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:
         proposal = (z[active] + expand_rows(distance[active].to(z.dtype), z) * direction[active]).clamp(
             *boundary.box
@@ -163,8 +163,8 @@ def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor
         unresolved = rows_differ(proposal, z[active]) & (boundary.queries_left(rows[active]) > 0)
         active, proposal = active[unresolved], proposal[unresolved]
         if not len(active):
-            return landed
+            return result
         hit = boundary.is_adversarial(proposal, rows[active])
-        landed[active[hit]] = proposal[hit]
+        result[active[hit]] = proposal[hit]
         active = active[~hit]
         distance = distance / 2

@@ -16,25 +16,25 @@ ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
 def project_onto_hyperplane(
     norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float
 ) -> Tensor:
-    r"""Return the smallest change of each point, inside the box, that raises a linear function by so much.
+    r"""Return the smallest change of each point, inside the box, with a given increase of a linear function.
 
     .. math:: \min_d \|d\|_p \quad \text{with } w \cdot d = c, \; low \le z + d \le high
 
-    With :math:`s_i = |w_i|` and :math:`r_i` the room that coordinate i has in its direction, the optimum is
-    :math:`|d_i| = \min(l, r_i)` for Linf and :math:`\min(l s_i, r_i)` for L2, at the level l where
-    :math:`\sum_i s_i |d_i| = c`. For L1 the coordinates are filled to the end by falling :math:`s_i`, the
-    last of them in part.
+    With :math:`s_i = |w_i|` and :math:`r_i` the distance from :math:`z_i` to the face of the box in its
+    direction, the optimum is :math:`|d_i| = \min(l, r_i)` for Linf and :math:`\min(l s_i, r_i)` for L2, with
+    the l for which :math:`\sum_i s_i |d_i| = c`. For L1 coordinates are moved to their face in the order of
+    falling :math:`s_i`, the last one in part.
 
     Args:
         norm: ``linf``, ``l2`` or ``l1``.
         z: Points (n, F) of the box.
         normal: Gradients w (n, F), finite.
-        increase: What is asked, c (n,); where it is negative the function is lowered.
+        increase: Increase c (n,) of the function; it is lowered where c is negative.
         low, high: The data box.
 
     Returns:
-        The changes d (n, F), in float32 or better. Where the box has no room for c they lead to its corner;
-        where c or w is 0, so are they.
+        The changes d (n, F), in float32 or better. If the box does not allow an increase of c, they lead to
+        its corner; if c or w is 0, they are 0.
 
     Source: Croce, Hein, 2020, arXiv:1907.02044, for the problem.
     """
@@ -60,7 +60,7 @@ def project_onto_hyperplane(
 def _fill_steepest_first(weights: Tensor, cap: Tensor, abs_increase: Tensor) -> Tensor:
     """Return how far each coordinate (n, F) moves if the steepest are moved first.
 
-    Each is moved to its end, until the increase is reached.
+    Each is moved as far as its cap, until the increase is reached.
     """
     weights, order = weights.sort(dim=1, descending=True)
     cap = cap.gather(1, order)

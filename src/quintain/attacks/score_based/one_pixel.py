@@ -21,7 +21,7 @@ MIN_GENERATIONS = 20
 """For how many generations a budget must last, the first included; else there are fewer candidates."""
 
 POINTS_PER_CHECK = 64
-"""How many points of an example are asked about before it is looked whether one breaks it."""
+"""How many points of an example are queried before it is checked whether one breaks it."""
 
 Points = Callable[[Tensor, Tensor], Tensor]
 """The points (q, *S) of (places among the rows (q,), numbers of the points (q,))."""
@@ -220,7 +220,7 @@ def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) ->
     Args:
         search: Runs the model, checks success and keeps each example's best point.
         rows: The examples (n,).
-        to_query: Which points to ask about (n, m), from the first on; an example pays for each, as far as it
+        to_query: Which points to query (n, m), from the first on; an example pays for each, as far as it
             can.
         points: Makes them.
     """

@@ -25,7 +25,7 @@ class SparseRS(Attack):
     target the log odds. How much is changed at once falls with the fraction of the queries that are spent.
 
     Args:
-        queries: How often the model is asked about an example; an example stops at its first success.
+        queries: Queries of each example; an example stops at its first success.
 
     Raises:
         SettingError: If it is not positive.

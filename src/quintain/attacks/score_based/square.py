@@ -47,7 +47,7 @@ class Square(Attack):
     that a short run ends with small windows too.
 
     Args:
-        queries: How often the model is asked about an example, each start; an example stops at its first
+        queries: Queries of each example and start; an example stops at its first
             success.
         p_init: Fraction of the image that the first windows cover.
         restarts: How many starts.

@@ -1,4 +1,4 @@
-"""Nesterov's momentum: the gradient is asked for where the momentum leads."""
+"""Nesterov's momentum: the gradient is taken where the momentum leads."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -34,7 +34,7 @@ class NIFGSM(Attack):
 
     As in the authors' code, a gradient is divided by the mean of its coordinates' sizes, so that looking
     ahead is a step of about :math:`\alpha` and not one that shrinks with the number of pixels. Every point
-    that is asked about is allowed, and is judged.
+    that is queried is allowed, and is judged.
 
     Args:
         steps: Gradients per example; an example stops at its first success.

@@ -105,7 +105,7 @@ def trace_operations(net: nn.Module, check: Callable[[], None]) -> tuple[nn.Modu
             raise ModelError(
                 f"the forward of {type(net).__name__} does not do the same each time; look for counters, "
                 "random numbers and branches on torch.is_grad_enabled()"
-                f"{_that_sets(attributes.changed())}"
+                f"{_that_sets(attributes.changed_names())}"
             )
     except QuintainError:
         raise
@@ -113,7 +113,7 @@ def trace_operations(net: nn.Module, check: Callable[[], None]) -> tuple[nn.Modu
         raise ModelError(
             f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers "
             "and plain operations on one input, without branches on values"
-            f"{_that_sets(attributes.changed())}"
+            f"{_that_sets(attributes.changed_names())}"
         ) from error
     finally:
         attributes.restore()  # a traced forward leaves placeholders where it keeps its values

@@ -78,7 +78,7 @@ def operations_without_values(
 
     Args:
         run: What to run.
-        x: Stands for the input; where gradients are on, one is asked of it.
+        x: Stands for the input; it requires a gradient if gradients are enabled.
         check: Called at each operation: what it raises is passed on.
         name: What runs, for messages.
 

@@ -20,8 +20,8 @@ class Region:
     """Some inputs of a threat, and bounds that operations keep to for these.
 
     Args:
-        bounds: Lower and upper bounds of operations' values (1, *S), by the operations' places.
-        relus: The places of operations whose values no nonlinear layer but ReLUs is given.
+        bounds: Lower and upper bounds of operations' values (1, *S), by the operations' indices.
+        relus: The indices of operations whose values go into ReLUs, and into no other nonlinear layer.
         half_space: A half-space in which the inputs lie; None for all of the threat.
     """
 
@@ -29,31 +29,31 @@ class Region:
     relus: frozenset[int] = frozenset()
     half_space: InputHalfSpace | None = None
 
-    def split(self, place: int, unit: int, sign: int) -> "Region":
+    def split(self, index: int, position: int, sign: int) -> "Region":
         """Return the part in which a value of an operation is at least 0 (sign 1), or at most 0 (sign -1).
 
         Args:
-            place: Of the operation, whose bounds are known.
-            unit: The value's position, flattened.
+            index: Index of the operation, whose bounds are known.
+            position: The value's position, flattened.
             sign: Its sign.
         """
-        lower, upper = (ends.clone() for ends in self.bounds[place])
+        lower, upper = (ends.clone() for ends in self.bounds[index])
         end = (lower if sign > 0 else upper).view(-1)
-        end[unit] = end[unit].clamp(min=0.0) if sign > 0 else end[unit].clamp(max=0.0)
-        return Region({**self.bounds, place: (lower, upper)}, self.relus, self.half_space)
+        end[position] = end[position].clamp(min=0.0) if sign > 0 else end[position].clamp(max=0.0)
+        return Region({**self.bounds, index: (lower, upper)}, self.relus, self.half_space)
 
 
 @dataclass(slots=True, eq=False)
 class RegionNarrowing:
-    """Narrows bounds of what nonlinear layers are given by linear bounds over a region, and keeps them.
+    """Narrows bounds on the inputs of nonlinear layers, by linear bounds over a region, and keeps them.
 
     Args:
-        backward: Linear bounds, whose minimum is that over the region.
-        region: What is known of the inputs.
-        exact_box: Whether the threat is a box and nothing less.
+        backward: Linear bounds, with the minimum over the region.
+        region: The region, with bounds that are known already.
+        exact_box: Whether the threat is exactly a box.
 
     Attributes:
-        bounds: What was found, by the operations' places.
+        bounds: The narrowed bounds, by the operations' indices.
     """
 
     backward: BackwardBounds
@@ -67,7 +67,7 @@ class RegionNarrowing:
         """Return narrower bounds (1, *S), as ``Refinement`` says.
 
         Raises:
-            EmptyRegionError: If nothing lies between them, where a region is less than the threat.
+            EmptyRegionError: If lower bounds exceed upper ones in a region that is smaller than the threat.
         """
         known = self.region.bounds.get(operation.index)
         if known is not None:
@@ -76,7 +76,7 @@ class RegionNarrowing:
                 loose = (lower < 0) & (upper > 0)
         is_whole = self.region.half_space is None
         if is_whole and (known is not None or (self.exact_box and _is_one_sum(operation))):
-            # there is nothing that would narrow them further
+            # linear bounds could not narrow them further
             self.bounds[operation.index] = lower, upper
             return lower, upper
         found = self.backward.narrow(operation, lower, upper, loose) if bool(loose.any()) else (lower, upper)
@@ -85,7 +85,7 @@ class RegionNarrowing:
         return found if is_whole else require_nonempty(*both)
 
     def build_region(self, recording: Recording) -> Region:
-        """Return the region with what is known of it now."""
+        """Return the region with all bounds that are known now."""
         relus = {one.sources[0].index for one in recording.operations if isinstance(one.lines, ReLULines)}
         others = {
             one.sources[0].index
@@ -98,24 +98,24 @@ class RegionNarrowing:
 
 
 def _is_one_sum(operation: Operation) -> bool:
-    """Tell whether an operation follows on one layer of sums, and on nothing that is not affine.
+    """Return whether an operation depends on the input through affine operations with one layer of sums.
 
-    Intervals of it are exact over a box: each coordinate goes to its own wall.
+    Its intervals are exact over a box: each coordinate moves to a face of its own.
     """
     before = operation.recording.operations
     return sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before)
 
 
 def intersect(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the larger lower and the smaller upper bounds; what is not a number bounds nothing."""
+    """Return the larger lower and the smaller upper bounds; NaN is ignored."""
     return torch.where(other[0] > one[0], other[0], one[0]), torch.where(other[1] < one[1], other[1], one[1])
 
 
 def require_nonempty(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bounds between which something lies.
+    """Return the bounds unchanged.
 
     Raises:
-        EmptyRegionError: If nothing does.
+        EmptyRegionError: If a lower bound exceeds its upper bound.
     """
     if bool((lower > upper).any()):
         raise EmptyRegionError

@@ -1,17 +1,17 @@
-r"""Branch and bound over regions: bounds of all layers are narrowed anew in each part of a threat.
+r"""Branch and bound over regions of a threat, with the bounds of all layers recomputed in each region.
 
-An input with a margin of at most :math:`\tau` is looked for, so that wherever a linear bound of the margin
-says more, there is none:
+The proof excludes inputs with a margin of at most :math:`\tau`. Such inputs lie in a half-space, given by any
+linear lower bound of the margin:
 
 .. math:: margin(z) \le \tau,\; a \cdot z + k \le margin(z) \quad\Rightarrow\quad a \cdot z + k \le \tau
 
-All values are bounded over that half-space of the threat, by which the margin has a better bound, and so on.
-Where an input has to have several such margins at once, it has each sum of them with weights that are not
-negative, too, and every region has weights of its own: one bound of such a sum suffices. Where that no longer
-helps, the region is split in two by the sign of what one ReLU is given. A region is
-done where its bound of the margin is above :math:`\tau`, or where no input is left in it; then the margin is
-above :math:`\tau` everywhere. Slopes and multipliers are searched for in float32; what counts is a bound in
-float64 with all rounding charged.
+All layers are bounded over that half-space of the threat, which gives a better bound of the margin, and so
+on. If inputs with several such margins at once are to be excluded, it suffices to bound one sum of the
+margins with weights that are not negative; every region has its own weights. When a region's bound gains
+little more, the region is split in two by the sign of one ReLU's input. A region is done when its bound of
+the margin is above :math:`\tau`, or when no input is left in it; when all are done, the margin is above
+:math:`\tau` everywhere. Slopes and multipliers are optimized in float32; the bound that counts is computed in
+float64, with all rounding errors included.
 
 Source: Kotha et al., 2023, arXiv:2302.01404; Zhou et al., 2025, arXiv:2512.11087; Bunel et al., 2020,
     arXiv:1909.06588 (scores of ReLUs).
@@ -42,24 +42,27 @@ from quintain.certify.linear.slope_search import (
 )
 from quintain.core.errors import ContradictionError, SettingError
 
-STEPS, STEPS_AGAIN = 8, 5
-"""Steps of Adam on slopes, multipliers and weights, in the first round and in those after it."""
+FIRST_STEPS, LATER_STEPS = 8, 5
+"""Steps of Adam on slopes, multipliers and weights, in a region's first round and in later ones."""
 
-ROUNDS, ROUNDS_AGAIN = 10, 3
-"""Most rounds of narrowing the bounds of the whole threat, and of a part of it."""
+MAX_ROUNDS, MAX_ROUNDS_SPLIT = 10, 3
+"""Most rounds of narrowing the bounds, for the whole threat and for a region that was split off."""
 
-GAIN = 0.1
-"""Fraction of a bound's distance to 0; after a round that gained so much there is another one."""
+MIN_GAIN = 0.1
+"""Narrowing goes on while a round raises the bound by more than this fraction of its distance to 0."""
 
-LEAST_DEPTH, PATIENCE = 3, 4.0
-"""A search is given up where a region of at least so many splits would take so many times the bounds left."""
+MIN_DEPTH, PATIENCE = 3, 4.0
+"""The search gives up if a region of ``MIN_DEPTH`` splits needs ``PATIENCE`` times the bounds left."""
 
-Signs = tuple[tuple[tuple[int, int], int], ...]
-"""Splits from the root: an operation's place and the position of a value, and its sign."""
+Neuron = tuple[int, int]
+"""The index of an operation, whose values are the inputs of a ReLU, and the position of one of its values."""
+
+Signs = tuple[tuple[Neuron, int], ...]
+"""The splits that lead to a region: neurons and the signs of their values."""
 
 Propagate = Callable[[Region], tuple[BackwardBounds, Operation, Region]]
-"""Bounds over a region, the operation whose values are bounded, and the region with narrower bounds; raises
-``EmptyRegionError``.
+"""Computes linear bounds over a region, the operation whose values they bound, and the region with narrower
+bounds; raises ``EmptyRegionError``.
 """
 
 
@@ -68,14 +71,14 @@ class Branch:
     """A region that may still hold an input of a small margin.
 
     Args:
-        region: What is known of it.
-        signs: The splits that make it.
-        bound: Lower bound of the margin, or of a sum of margins.
-        slopes: Of the lower lines of ReLUs, by the places of what they are given (n,).
-        multipliers: Of the signs, the same.
-        weights: Of the margins in that sum (R,); None before it was bounded.
-        unit: What to split next by; None where no sign is left.
-        inputs: Where its bound is least (1, *S), about; None before it was bounded.
+        region: The region, with bounds of operations.
+        signs: The splits that lead to it.
+        bound: Lower bound of the margin, or of a weighted sum of margins.
+        slopes: Slopes (n,) of the lower lines of ReLUs, by the index of the operation that they read.
+        multipliers: Multipliers (n,) of the signs (beta in beta-CROWN), by the same index.
+        weights: Weights of the margins in the sum (R,); None before it was bounded.
+        next_split: The neuron to split by next; None if no sign is left open.
+        inputs: Approximate minimizer (1, *S) of its linear bound; None before it was bounded.
     """
 
     region: Region
@@ -84,21 +87,21 @@ class Branch:
     slopes: Mapping[int, Tensor] = field(default_factory=dict)
     multipliers: Mapping[int, Tensor] = field(default_factory=dict)
     weights: Tensor | None = None
-    unit: tuple[int, int] | None = None
+    next_split: Neuron | None = None
     inputs: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RegionSearchResult:
-    """What a search over regions found.
+    """The result of a search over regions.
 
     Args:
-        is_proven: Whether a margin is above the limit everywhere.
+        is_proven: Whether no input has all of the margins at or below the limit.
         point: An input (*S) that breaks the example; None if none was found.
         bounds: How many times a region was bounded.
-        region: The whole threat, as narrow as it was before it was split.
-        weights: Of the margins in the sum that was bounded over it (R,); None if none was.
-        is_given_up: Whether it was given up, since splits gain too little.
+        region: The whole threat, with the narrowest bounds from before it was split.
+        weights: Weights (R,) of the margins in the sum that was bounded over it; None if none was.
+        is_given_up: Whether the search gave up because splits gained too little.
     """
 
     is_proven: bool
@@ -114,15 +117,15 @@ class RegionSearch:
 
     Args:
         propagate: Bounds an example over a region.
-        plain: The bounds of its operations over intervals, in float32: what search computes with.
-        rows: The margins (R, K), over the values of the operation that ``propagate`` returns, as of
+        plain: Interval bounds of its operations in float32, in which slopes are optimized.
+        rows: The margins (R, K) as rows over the values of the operation that ``propagate`` returns; see
             ``JointRows``.
-        limit: What one is to exceed, at least 0; of several, 0.
+        limit: The limit, at least 0; it is 0 for several margins.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
         gives_up: Whether it is given up where splits gain too little, so that the time is for something else.
 
     Raises:
-        SettingError: For several rows that are not values, or that have another limit.
+        SettingError: For several rows with another limit, or that ``JointRows`` refuses.
     """
 
     def __init__(
@@ -148,10 +151,13 @@ class RegionSearch:
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> RegionSearchResult:
-        """Search until a margin is proven or refuted, or so many bounds or seconds are used up.
+        """Search until the margins are proven or refuted, or the bounds or seconds are used up.
 
         Args:
             root: The threat, with bounds of all its operations.
+            most_bounds: Most times that a region is bounded.
+            seconds: Most seconds.
+            clock: Tells the time in seconds.
         """
         started = clock()
         whole = Branch(root)
@@ -162,7 +168,7 @@ class RegionSearch:
         def stop(
             *, is_proven: bool = False, point: Tensor | None = None, is_given_up: bool = False
         ) -> RegionSearchResult:
-            """Return what was found until now."""
+            """Return the result of the search up to now."""
             return RegionSearchResult(
                 is_proven=is_proven,
                 point=point,
@@ -174,7 +180,7 @@ class RegionSearch:
 
         proven: list[Signs] = []
         waiting: list[tuple[float, int, Branch]] = []
-        branches, rounds, pushed = [whole], ROUNDS, 0
+        branches, rounds, pushed = [whole], MAX_ROUNDS, 0
         while branches:
             for branch in branches:
                 if self._narrow(branch, rounds, is_up):
@@ -183,7 +189,7 @@ class RegionSearch:
                 point = None if branch.inputs is None else self.refute(branch.inputs)
                 if point is not None:
                     return stop(point=point)
-                if branch.unit is None:
+                if branch.next_split is None:
                     return stop()
                 pushed += 1
                 heapq.heappush(waiting, (branch.bound, pushed, branch))
@@ -195,7 +201,7 @@ class RegionSearch:
             left = (1 - self.num_bounds / most_bounds, 1 - (clock() - started) / seconds)
             if self.gives_up and self._gains_too_little(whole, worst, min(left)):
                 return stop(is_given_up=True)
-            branches, rounds = list(halves(worst)), ROUNDS_AGAIN
+            branches, rounds = list(halves(worst)), MAX_ROUNDS_SPLIT
         if not covers(proven):
             raise ContradictionError(
                 "branch and bound proves regions that do not make up the whole threat; please report it"
@@ -203,83 +209,83 @@ class RegionSearch:
         return stop(is_proven=True)
 
     def _gains_too_little(self, whole: Branch, worst: Branch, left: float) -> bool:
-        """Tell whether the region of the worst bound alone would take much more than what is left.
+        """Return whether the region with the worst bound alone would need many more bounds than are left.
 
-        Each split of it is taken to gain as much as those before, so that regions double as often as is left
-        to be gained.
+        Each further split is assumed to gain as much as those before it on average, which gives the depth
+        that is needed; regions double at each level.
 
         Args:
-            whole: The threat.
-            worst: The region.
+            whole: The whole threat.
+            worst: The region with the worst bound.
             left: Fraction of the bounds or of the time that is left, whichever is less.
         """
         depth = len(worst.signs)
-        if depth < LEAST_DEPTH:
+        if depth < MIN_DEPTH:
             return False
         gained = (worst.bound - whole.bound) / depth
         doublings = (self.limit - worst.bound) / gained if gained > 0 else math.inf
-        # bounds that may still be had, at the pace until now
+        # bounds that can still be computed, at the pace up to now
         affordable = PATIENCE * self.num_bounds * left / max(1e-9, 1 - left)
         return 2.0 ** min(doublings, 1000.0) > affordable
 
     def _narrow(self, branch: Branch, rounds: int, is_up: Callable[[], bool]) -> bool:
-        """Narrow the bounds of a region until it is proven, which is returned, or gains little."""
+        """Narrow a region's bounds until it is proven or a round gains little; return if it is proven."""
         for number in range(rounds):
             before = branch.bound
             try:
-                self._bound(branch, STEPS if branch.inputs is None else STEPS_AGAIN)
+                self._bound(branch, FIRST_STEPS if branch.inputs is None else LATER_STEPS)
             except EmptyRegionError:
                 return True
             if branch.bound > self.limit and math.isfinite(branch.bound):
                 return True
             gained = branch.bound - before
-            if (number and not gained > GAIN * abs(branch.bound)) or is_up():
+            if (number and not gained > MIN_GAIN * abs(branch.bound)) or is_up():
                 return False
         return False
 
     def _bound(self, branch: Branch, steps: int) -> None:
-        """Bound the margin over a region, and cut the region by what that says.
+        """Bound the margin over a region, and intersect the region with the half-space that follows.
 
         Raises:
-            EmptyRegionError: If nothing is left of it.
+            EmptyRegionError: If nothing is left of the region.
         """
         self.num_bounds += 1
         backward, output, region = self.propagate(branch.region)
-        # slopes and multipliers are searched for in float32; the bound that counts is one in float64
+        # slopes and multipliers are optimized in float32; the bound that counts is computed in float64
         self._search_slopes(branch, quick_bounds(backward, self.plain), output, steps)
         operations = backward.recording.operations
-        seen: dict[Operation, Tensor] = {}
+        coefficients: dict[Operation, Tensor] = {}
         splits = self._splits(operations, branch, branch.slopes, branch.multipliers, torch.float64)
         assert branch.weights is not None
         row = self.joint.sum(branch.weights, torch.float64)
-        bound = float(backward.lower_in_parts(output, row, splits, seen))
-        start = seen.get(operations[0])
-        if start is None or not math.isfinite(bound):
+        bound = float(backward.lower_in_parts(output, row, splits, coefficients))
+        on_input = coefficients.get(operations[0])
+        if on_input is None or not math.isfinite(bound):
             branch.region = region
             return
         if bound > branch.bound:
             branch.bound = bound
-            # inputs with a margin of at most the limit lie in the half-space where the linear bound is that
-            least = float(backward.minimum(start))
-            cut = InputHalfSpace.of(start, bound, least, self.limit, operations[0].terms)
+            # inputs with a margin of at most the limit lie where the linear bound is at most the limit
+            least = float(backward.minimum(on_input))
+            cut = InputHalfSpace.of(on_input, bound, least, self.limit, operations[0].terms)
             region = Region(region.bounds, region.relus, cut)
         branch.region = region
 
     def _search_slopes(self, branch: Branch, quick: BackwardBounds, output: Operation, steps: int) -> None:
-        """Search for slopes, multipliers and weights of a region, and for what to split it by."""
-        # begin where the search before ended, and at the slopes of the lines where there was none
+        """Optimize slopes, multipliers and weights of a region, and choose the neuron to split it by."""
+        # start from the parent's result, or else from the slopes of the lines
         operations = quick.recording.operations
         output = operations[output.index]
         dtype = output.terms.dtype
         sites = _relu_sites(operations)
         slopes, multipliers, moments = {}, {}, {}
-        for place, (_, relu) in sites.items():
+        for index, (_, relu) in sites.items():
             assert relu.lines is not None
-            start = branch.slopes.get(place)
-            slopes[place] = relu.lines.lower_slope.flatten().clone() if start is None else start.clone()
-            found = branch.multipliers.get(place)
-            multipliers[place] = torch.zeros_like(slopes[place]) if found is None else found.clone()
-            moments[place] = [torch.zeros_like(slopes[place]) for _ in range(4)]
+            start = branch.slopes.get(index)
+            slopes[index] = relu.lines.lower_slope.flatten().clone() if start is None else start.clone()
+            found = branch.multipliers.get(index)
+            multipliers[index] = torch.zeros_like(slopes[index]) if found is None else found.clone()
+            moments[index] = [torch.zeros_like(slopes[index]) for _ in range(4)]
         weights = branch.weights
         if weights is None:
             splits = self._splits(operations, branch, slopes, multipliers, dtype)
@@ -291,42 +297,45 @@ class RegionSearch:
         for step in range(1, steps + 2):
             with torch.enable_grad():
                 weights = weights.detach().requires_grad_()
-                given = [part.detach().requires_grad_() for part in (*slopes.values(), *multipliers.values())]
-                ours = dict(zip(sites, given[: len(sites)], strict=True))
-                others = dict(zip(sites, given[len(sites) :], strict=True))
-                seen: dict[Operation, Tensor] = {}
-                splits = self._splits(operations, branch, ours, others, dtype)
+                variables = [
+                    one.detach().requires_grad_() for one in (*slopes.values(), *multipliers.values())
+                ]
+                slopes = dict(zip(sites, variables[: len(sites)], strict=True))
+                multipliers = dict(zip(sites, variables[len(sites) :], strict=True))
+                coefficients: dict[Operation, Tensor] = {}
+                splits = self._splits(operations, branch, slopes, multipliers, dtype)
                 row = self.joint.sum(weights, dtype)
                 if len(self.joint) == 1:
                     row = row.detach().clone().requires_grad_()
-                bound = quick.lower_in_parts(output, row, splits, seen)
+                bound = quick.lower_in_parts(output, row, splits, coefficients)
                 gradients = torch.autograd.grad(
-                    bound.sum(), [*given, weights, seen[operations[0]]], materialize_grads=True
+                    bound.sum(), [*variables, weights, coefficients[operations[0]]], materialize_grads=True
                 )
-            # keep the best: the bound's gradient by the row over the input is the input where it is least
+            # keep the best; the bound's gradient by the coefficients on the input is the input that minimizes
+            # it
             value = float(bound)
             if value > best or step == 1:
                 best = value
-                branch.slopes = {place: part.detach() for place, part in ours.items()}
-                branch.multipliers = {place: part.detach() for place, part in others.items()}
+                branch.slopes = {index: one.detach() for index, one in slopes.items()}
+                branch.multipliers = {index: one.detach() for index, one in multipliers.items()}
                 branch.weights = weights.detach()
                 branch.inputs = gradients[-1]
-                branch.unit = _unit_to_split(branch, sites, seen)
+                branch.next_split = _choose_split(branch, sites, coefficients)
             if value > self.limit or step > steps or not (sites or len(self.joint) > 1):
                 return
             if step == 1:
                 scale = {
-                    place: float(seen[relu].detach().abs().mean()) if relu in seen else 0.0
-                    for place, (_, relu) in sites.items()
+                    index: float(coefficients[relu].detach().abs().mean()) if relu in coefficients else 0.0
+                    for index, (_, relu) in sites.items()
                 }
-            # one step of Adam, projected on what slopes, multipliers and weights may be
-            for number, place in enumerate(sites):
-                first, second, first_of_signs, second_of_signs = moments[place]
+            # one step of Adam, projected on slopes in [0, 1], multipliers of at least 0 and allowed weights
+            for number, index in enumerate(sites):
+                first, second, first_of_signs, second_of_signs = moments[index]
                 up = adam_direction(gradients[number], first, second, step)
-                slopes[place] = (ours[place].detach() + SLOPE_STEP * up).clamp(0, 1)
+                slopes[index] = (slopes[index].detach() + SLOPE_STEP * up).clamp(0, 1)
                 up = adam_direction(gradients[len(sites) + number], first_of_signs, second_of_signs, step)
-                up = MULTIPLIER_STEP * scale[place] * up
-                multipliers[place] = (others[place].detach() + up).clamp(min=0)
+                up = MULTIPLIER_STEP * scale[index] * up
+                multipliers[index] = (multipliers[index].detach() + up).clamp(min=0)
             weights = self.joint.step(weights.detach(), gradients[-2], moments_of_weights, step, output.terms)
 
     def _splits(
@@ -337,34 +346,34 @@ class RegionSearch:
         multipliers: Mapping[int, Tensor],
         dtype: torch.dtype,
     ) -> dict[Operation, SignSplits]:
-        """Return what a region says of each ReLU, loose ones and those whose sign was split by."""
+        """Return slopes, multipliers and signs of each ReLU that is loose or was split by."""
         found = {}
-        for place, (_, relu) in _relu_sites(operations).items():
+        for index, (_, relu) in _relu_sites(operations).items():
             assert relu.lines is not None
             loose = relu.lines.loose.flatten()
             signs = torch.zeros(len(loose), dtype=torch.int8, device=loose.device)
-            for (where, unit), sign in branch.signs:
-                if where == place:
-                    signs[unit] = sign
+            for (split_index, position), sign in branch.signs:
+                if split_index == index:
+                    signs[position] = sign
             units = (loose | (signs != 0)).nonzero().squeeze(1)
             found[relu] = SignSplits(
                 units,
                 signs[units][None],
-                slopes[place].to(dtype)[units][None],
-                multipliers[place].to(dtype)[units][None],
+                slopes[index].to(dtype)[units][None],
+                multipliers[index].to(dtype)[units][None],
             )
         return found
 
 
 def halves(branch: Branch) -> tuple[Branch, Branch]:
-    """Return the two regions into which the sign of a value splits one."""
-    assert branch.unit is not None
-    place, unit = branch.unit
+    """Return the two halves of a region, in which its ``next_split`` is positive and negative."""
+    assert branch.next_split is not None
+    neuron = branch.next_split
 
     def half(sign: int) -> Branch:
         return Branch(
-            branch.region.split(place, unit, sign),
-            (*branch.signs, (branch.unit, sign)),  # type: ignore[arg-type]
+            branch.region.split(*neuron, sign),
+            (*branch.signs, (neuron, sign)),
             bound=branch.bound,
             slopes=branch.slopes,
             multipliers=branch.multipliers,
@@ -376,26 +385,28 @@ def halves(branch: Branch) -> tuple[Branch, Branch]:
 
 
 def _relu_sites(operations: list[Operation]) -> dict[int, tuple[Operation, Operation]]:
-    """Return the operations that ReLUs are given, and the ReLUs, by the places of the former."""
+    """Return the operations that give inputs to ReLUs, and the ReLUs, by the indices of the former."""
     return {
         one.sources[0].index: (one.sources[0], one) for one in operations if isinstance(one.lines, ReLULines)
     }
 
 
-def _unit_to_split(
-    branch: Branch, sites: Mapping[int, tuple[Operation, Operation]], seen: Mapping[Operation, Tensor]
-) -> tuple[int, int] | None:
-    """Return the value by whose sign to split: that whose ReLU's lines may lose most; None if none does."""
+def _choose_split(
+    branch: Branch, sites: Mapping[int, tuple[Operation, Operation]], coefficients: Mapping[Operation, Tensor]
+) -> Neuron | None:
+    """Return the neuron whose relaxation may lose most; None if no relaxation loses anything."""
     best, found = -1.0, None
-    for place, (_, relu) in sites.items():
-        if relu not in seen or relu.lines is None or place not in branch.region.bounds:
+    for index, (_, relu) in sites.items():
+        if relu not in coefficients or relu.lines is None or index not in branch.region.bounds:
             continue
         steep, intercept = (line.flatten() for line in (relu.lines.upper_slope, relu.lines.upper_intercept))
-        scores = relaxation_loss(seen[relu].detach().flatten(), branch.slopes[place], steep, intercept)
+        scores = relaxation_loss(
+            coefficients[relu].detach().flatten(), branch.slopes[index], steep, intercept
+        )
         scores = scores.masked_fill(~relu.lines.loose.flatten(), -math.inf).nan_to_num(0.0, neginf=-math.inf)
         if not len(scores):
             continue
-        unit = int(scores.argmax())
-        if float(scores[unit]) > best:
-            best, found = float(scores[unit]), (place, unit)
+        position = int(scores.argmax())
+        if float(scores[position]) > best:
+            best, found = float(scores[position]), (index, position)
     return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.region import EmptyRegionError, Region
 from quintain.certify.linear.region_search import Propagate, RegionSearch
-from quintain.certify.linear.search import Found, PartSearch
+from quintain.certify.linear.search import PartSearch, SearchResult
 from quintain.certify.linear.search_bounds import quick_bounds
 
 REGIONS = 0.75
@@ -46,7 +46,7 @@ class RivalSearch:
 
     def run(
         self, rows: Tensor, most_bounds: int, ends: float, clock: Callable[[], float] = time.monotonic
-    ) -> Found:
+    ) -> SearchResult:
         """Search until all margins (R, K) over the logits are proven, one is refuted, or the time is up.
 
         Args:
@@ -61,9 +61,9 @@ class RivalSearch:
             found = self.exclude(row[None], bounds, seconds, clock)
             used += found.bounds
             if not found.is_proven:
-                return Found(-torch.inf, found.point, used)
+                return SearchResult(-torch.inf, found.point, used)
             margin = min(margin, found.margin)
-        return Found(margin, None, used)
+        return SearchResult(margin, None, used)
 
     def proves_more(self, row: Tensor, limit: float) -> bool:
         """Tell whether a few bounds over regions prove a margin (1, K) to be above another limit."""
@@ -72,7 +72,7 @@ class RivalSearch:
 
     def exclude(
         self, rows: Tensor, most_bounds: int, seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> Found:
+    ) -> SearchResult:
         """Search for a proof that no input has all of some margins of at most the limit.
 
         Args:
@@ -95,18 +95,18 @@ class RivalSearch:
         )
         found = search.run(self.root, max(1, int(REGIONS * most_bounds)), REGIONS * seconds, clock)
         if found.is_proven:
-            return Found(self.limit, None, found.bounds)
+            return SearchResult(self.limit, None, found.bounds)
         if found.is_given_up:
             # parts, which are looser, are tried half as long as regions were
             ends = min(ends, clock() + (clock() - started) / 2)
         left = most_bounds - found.bounds
         if found.point is not None or found.weights is None or left <= 0 or clock() >= ends:
-            return Found(-torch.inf, found.point, found.bounds)
+            return SearchResult(-torch.inf, found.point, found.bounds)
         # inputs outside of the region have a larger margin than the limit anyway
         try:
             backward, output, _ = self.propagate(found.region)
         except EmptyRegionError:
-            return Found(self.limit, None, found.bounds)
+            return SearchResult(self.limit, None, found.bounds)
         parts = PartSearch(
             backward,
             quick_bounds(backward, self.plain),
@@ -116,4 +116,4 @@ class RivalSearch:
             limit=self.limit,
         ).run(left, ends - clock(), clock)
         margin = min(self.limit, parts.margin)
-        return Found(margin, parts.point, found.bounds + parts.bounds)
+        return SearchResult(margin, parts.point, found.bounds + parts.bounds)

@@ -30,10 +30,10 @@ from quintain.core.errors import ContradictionError
 BATCH = 64
 """Parts that are split at once."""
 
-STEPS = 4
+FIRST_STEPS = 4
 """Steps of Adam on slopes and multipliers of each part."""
 
-STEPS_AGAIN = 16
+LATER_STEPS = 16
 """The same where a part is searched again, since no sign is left to split it by."""
 
 FALL = 0.7
@@ -50,11 +50,11 @@ CANDIDATES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found.
+class SearchResult:
+    """The result of a search for a proof.
 
     Args:
-        margin: Proven lower bound of the margin, -inf where it is open.
+        margin: Proven lower bound of the margin, -inf if it is open.
         point: An input (*S) that breaks the example; None if none was found.
         bounds: How many parts were bounded.
     """
@@ -119,7 +119,9 @@ class PartSearch:
         self._slopes = torch.cat(slopes)
         self._scale = torch.ones_like(self._slopes)
 
-    def run(self, most_bounds: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> Found:
+    def run(
+        self, most_bounds: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> SearchResult:
         """Search until all margins are proven, one is refuted, or so many parts or seconds are used up."""
         started = clock()
         zeros = torch.zeros_like(self._slopes)
@@ -131,7 +133,7 @@ class PartSearch:
         while parts:
             point = self._tighten(parts)
             if point is not None:
-                return Found(-torch.inf, point, self.num_bounds)
+                return SearchResult(-torch.inf, point, self.num_bounds)
             done = self._prove([part for part in parts if part.bound > self.limit])
             proven += done
             for part in parts:
@@ -140,13 +142,13 @@ class PartSearch:
                 part.rounds += 1
                 if part.branch < 0 and part.rounds > (ROUNDS if part.path else 0):
                     # every sign is known, and still it is not decided
-                    return Found(-torch.inf, None, self.num_bounds)
+                    return SearchResult(-torch.inf, None, self.num_bounds)
                 pushed += 1
                 heapq.heappush(waiting, (part.bound, pushed, part))
             if not waiting:
                 break
             if self.num_bounds >= most_bounds or clock() - started >= seconds:
-                return Found(-torch.inf, None, self.num_bounds)
+                return SearchResult(-torch.inf, None, self.num_bounds)
             worst = [heapq.heappop(waiting)[2] for _ in range(min(BATCH, len(waiting)))]
             parts = [one for part in worst for one in (children(part) if part.branch >= 0 else (part,))]
         for rival in range(len(self.rows)):
@@ -154,7 +156,7 @@ class PartSearch:
                 raise ContradictionError(
                     "branch and bound proves parts that do not make up the whole threat; please report it"
                 )
-        return Found(min(part.bound for part in proven), None, self.num_bounds)
+        return SearchResult(min(part.bound for part in proven), None, self.num_bounds)
 
     def _tighten(self, parts: Sequence[Part]) -> Tensor | None:
         """Search for slopes and multipliers of some parts, and for the ReLU to split next.
@@ -176,7 +178,7 @@ class PartSearch:
         best = torch.full((len(parts),), -torch.inf, dtype=dtype, device=rows.device)
         kept, inputs, scores = [value.clone() for value in values], None, None
         again = any(part.rounds for part in parts)
-        steps = (STEPS_AGAIN if again else STEPS) if len(self._slopes) else 1
+        steps = (LATER_STEPS if again else FIRST_STEPS) if len(self._slopes) else 1
         for step in range(1, steps + 1):
             with torch.enable_grad():
                 values = [value.detach().requires_grad_() for value in values]

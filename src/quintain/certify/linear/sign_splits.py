@@ -1,11 +1,12 @@
-r"""Parts of a threat, each given by the signs of some ReLUs' inputs, and linear bounds over them.
+r"""Linear bounds over parts of a threat that are given by the signs of some ReLUs' inputs.
 
-Where a part has :math:`h \ge 0` (sign 1), ReLU is the identity, and where it has :math:`h \le 0` (sign -1) it
-is 0; and for every multiplier :math:`\beta \ge 0` nothing is lost by taking off
+In a part with :math:`h \ge 0` (sign 1) the ReLU is the identity, in a part with :math:`h \le 0` (sign -1) it
+is 0. For every multiplier :math:`\beta \ge 0`, as :math:`sign \cdot h \ge 0` in the part,
 
 .. math:: A\,relu(h) \;\ge\; A\,relu(h) - \beta \cdot sign \cdot h,
 
-so that the sign itself counts (weak duality). Where no sign is given, the lower line has any slope in [0, 1].
+by which the bound uses the sign itself (weak duality). A ReLU without a sign has a lower line of any slope in
+[0, 1].
 
 Source: Wang et al., 2021, arXiv:2103.06624 (beta-CROWN).
 """
@@ -20,13 +21,13 @@ from quintain.certify.interval.recording import Lines
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SignSplits:
-    """What N parts say of the ReLUs of one operation; bounds hold for whatever slopes and multipliers.
+    """The signs of one operation's ReLU inputs in N parts; bounds hold for any slopes and multipliers.
 
     Args:
-        units: Positions of some ReLUs among its values, flattened (m,).
-        signs: Of their inputs in each part (N, m): 1, -1, or 0 for either.
-        slopes: Of their lower lines (N, m).
-        multipliers: Of the signs (N, m).
+        units: Positions (m,) of some ReLUs among the operation's values, flattened.
+        signs: Signs (N, m) of their inputs in each part: 1, -1, or 0 for either.
+        slopes: Slopes (N, m) of their lower lines.
+        multipliers: Multipliers (N, m) of the signs.
     """
 
     units: Tensor
@@ -35,10 +36,10 @@ class SignSplits:
     multipliers: Tensor
 
     def carry(self, lines: Lines, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows over the inputs of the ReLUs (N, n), and what their sum has beside (N,).
+        """Return the rows over the inputs of the ReLUs (N, n), and the constants beside them (N,).
 
         Args:
-            lines: Of the ReLUs, over the whole threat.
+            lines: The ReLUs' lines over the whole threat.
             positive, negative: Positive and negative part of the rows over the values of the ReLUs (N, n).
         """
         low, low_intercept, high, high_intercept = (part.flatten() for part in lines[:4])

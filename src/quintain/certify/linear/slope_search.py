@@ -1,22 +1,22 @@
-"""The search for slopes and multipliers by Adam, and for the ReLU to split by: what both searches share."""
+"""The optimization of slopes and multipliers by Adam, and the scores of ReLUs to split by."""
 
 import torch
 from torch import Tensor
 
 SLOPE_STEP, MULTIPLIER_STEP = 0.2, 0.3
-"""Sizes of steps; of multipliers relative to the rows' mean size over the ReLU's layer."""
+"""First step sizes; for multipliers relative to the mean magnitude of the rows over the ReLU's layer."""
 
 DECAY = 0.9
-"""Factor on these sizes after each step."""
+"""Factor on the step sizes after each step."""
 
 
 def adam_direction(gradient: Tensor, first: Tensor, second: Tensor, step: int) -> Tensor:
-    """Return the direction of Adam's step, for a maximum, by a size that falls from step to step.
+    """Return the direction of Adam's step toward a maximum, with a length that falls from step to step.
 
     Args:
-        gradient: Of the bound.
-        first, second: The means of gradients and of their squares until now, zeros at first; updated.
-        step: Its number, from 1 on.
+        gradient: Gradient of the bound.
+        first, second: Running means of gradients and of their squares, zeros at first; updated in place.
+        step: Number of the step, from 1 on.
 
     Source: Kingma and Ba, 2015, arXiv:1412.6980.
     """
@@ -27,17 +27,17 @@ def adam_direction(gradient: Tensor, first: Tensor, second: Tensor, step: int) -
 
 
 def relaxation_loss(rows: Tensor, slopes: Tensor, steep: Tensor, intercept: Tensor) -> Tensor:
-    """Return how much each row may lose where two lines stand for each of m ReLUs (N, m).
+    """Return how much each row may lose (N, m) by the linear relaxation of each of m ReLUs.
 
     Args:
-        rows: Over the values of the ReLUs (N, m).
-        slopes: Of their lower lines, through 0 (N, m).
-        steep, intercept: Of their upper lines (m,).
+        rows: Rows over the values of the ReLUs (N, m).
+        slopes: Slopes of their lower lines, which go through 0 (N, m).
+        steep, intercept: Slopes and intercepts of their upper lines (m,).
 
     Source: Bunel et al., 2020, arXiv:1909.06588 (scores of ReLUs).
     """
-    # a positive part loses what lies between ReLU and the lower line, at either end of what the ReLU is
-    # given, where the upper line meets it: at -intercept / steep and at intercept / (1 - steep)
+    # a positive coefficient loses the gap between ReLU and its lower line, which is largest at one end of the
+    # ReLU's input; at the ends the upper line meets the ReLU: -intercept / steep and intercept / (1 - steep)
     below = torch.minimum(slopes * intercept / steep, (1 - slopes) * intercept / (1 - steep))
-    # a negative part loses up to the intercept of the upper line, at 0
+    # a negative coefficient loses up to the intercept of the upper line, at 0
     return rows.clamp(max=0).abs() * intercept + rows.clamp(min=0) * below

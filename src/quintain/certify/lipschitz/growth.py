@@ -77,7 +77,7 @@ class Reach:
 
 @dataclass(slots=True)
 class Growth:
-    """Reaches of the operations of one recording, computed as they are asked for.
+    """Reaches of the operations of one recording, computed when they are needed.
 
     Args:
         recording: The operations; the first one is the input.

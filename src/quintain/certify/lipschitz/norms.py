@@ -23,7 +23,7 @@ ITERATIONS = 12
 """Gram iterations: of n equal singular values, the worst case, the bound is n^(2^-13) times too large."""
 
 
-LEAST = 2.0**-1074
+SMALLEST_FLOAT64 = 2.0**-1074
 """The smallest positive number of float64."""
 
 
@@ -34,7 +34,7 @@ def norm_bound(vectors: Tensor, dims: int | tuple[int, ...]) -> Tensor:
     """
     scale = power_of_two_below(vectors.abs().amax(dims, keepdim=True))
     lengths = torch.linalg.vector_norm(vectors / scale, dim=dims)
-    return lengths * scale.view_as(lengths) + LEAST * (lengths > 0)
+    return lengths * scale.view_as(lengths) + SMALLEST_FLOAT64 * (lengths > 0)
 
 
 def spectral_norm_bound(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
@@ -62,7 +62,7 @@ def spectral_norm_bound(matrices: Tensor, iterations: int = ITERATIONS) -> Tenso
     bound = torch.ones_like(scales[-1]) + 8 * (current.shape[-1] ** 2 + 8) * UNIT
     for scale, slack in zip(scales[:0:-1], slacks[::-1], strict=True):
         bound = (scale * (bound + 8 * UNIT) * (1 + 8 * UNIT) + slack).sqrt() * (1 + 8 * UNIT)
-    bound = scales[0] * (bound + 8 * UNIT) * (1 + 8 * UNIT) * unit + LEAST
+    bound = scales[0] * (bound + 8 * UNIT) * (1 + 8 * UNIT) * unit + SMALLEST_FLOAT64
     bound = bound.nan_to_num(math.inf, posinf=math.inf)
     return torch.where(matrices.abs().amax((-2, -1)) == 0, 0.0, bound)
 

@@ -54,7 +54,7 @@ def run(
     ] = False,
 ) -> int:
     from quintain.cli.requirement_threats import refuse_unplanned_requirements
-    from quintain.cli.run_folder import resume_command, used_alone
+    from quintain.cli.run_folder import lock_folder, resume_command
     from quintain.cli.threat_options import refuse_unknown_threats
     from quintain.core.errors import RunFolderError, SettingError
     from quintain.drill import Settings
@@ -101,7 +101,7 @@ def run(
     subject = Subject(settings, call.torch_device)
     subject.check()
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
-    with used_alone(folder):
+    with lock_folder(folder):
         resume = resume_command(out, folder)
         call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
         call.announce_requirements()

@@ -55,25 +55,25 @@ def run(
     from quintain.federated import enrolment, roster_versions
 
     given = {"NAME": name, "--member": member, "--roster": roster, "--revoke": revoke, "--sign": sign}
-    said = {word for word, value in {**given, "--identity": identity}.items() if value}
+    used = {word for word, value in {**given, "--identity": identity}.items() if value}
     members, rosters, place, screen = member or [], roster or [], to / "roster.toml", Terminal()
-    if len(rosters) > 1 and said != {"--roster"}:
+    if len(rosters) > 1 and used != {"--roster"}:
         raise SettingError("several --roster; expected one, the last: copies of one are put together first")
-    if said == {"NAME"}:
+    if used == {"NAME"}:
         ((_, key),) = enrolment.enroll(to, name).items()
         _show_key(screen, name, key)
         _say(screen, f"{to / 'identity.toml'} stays at this site; send {to / 'member.toml'} to the others")
-    elif said == {"--member"}:
+    elif used == {"--member"}:
         roster_versions.write_roster(to, members)
         _show(screen, place)
-    elif said == {"--roster"}:
+    elif used == {"--roster"}:
         if len(rosters) > 1:
             roster_versions.combine_rosters(to, rosters)
         _show(screen, place if len(rosters) > 1 else rosters[0])
-    elif {"--roster"} < said <= NEXT_VERSION:
+    elif {"--roster"} < used <= NEXT_VERSION:
         roster_versions.write_next_roster(to, rosters[0], members, revoke or [])
         _show(screen, place, enrolment.load_roster(rosters[0]))
-    elif sign is not None and identity is not None and said <= SIGNATURE:
+    elif sign is not None and identity is not None and used <= SIGNATURE:
         signed = enrolment.read_roster(sign).sign(enrolment.load_identity(identity))
         last = enrolment.load_roster(rosters[0]) if rosters else None
         if last is not None:
@@ -82,7 +82,7 @@ def run(
         _say_unsigned(screen, sign, enrolment.write_signatures(sign, signed))
     else:
         raise SettingError(
-            f"got {', '.join(sorted(said)) or 'nothing'}; expected the NAME of a site, which gets an "
+            f"got {', '.join(sorted(used)) or 'nothing'}; expected the NAME of a site, which gets an "
             "identity, a --member for each site, which make a roster, --sign and --identity, or a --roster, "
             "with --member and --revoke for its next version"
         )

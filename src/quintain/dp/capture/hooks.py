@@ -161,7 +161,7 @@ class Capture:
         return full_precision(next(iter(self._trainable)).device)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Capture nothing in this context."""
         before, self.enabled = self.enabled, False
         try:

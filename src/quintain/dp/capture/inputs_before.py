@@ -19,7 +19,7 @@ class InputsBefore:
             (leaf, leaf._version, leaf.detach().clone()) for leaf in tensors if not leaf.is_inference()
         ]
 
-    def unwritten(self, call: Any) -> Any:
+    def with_copies(self, call: Any) -> Any:
         """Return the call's arguments with the copy in the place of each tensor that was written into."""
         leaves, spec = tree_flatten(call)
         return tree_unflatten([self._before(leaf) for leaf in leaves], spec)

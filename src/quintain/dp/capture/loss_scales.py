@@ -105,11 +105,11 @@ class LossScales:
         return remark
 
     def _refuse_reduction(self) -> None:
-        said, done = ("mean", "sum") if self._mean else ("sum", "mean")
+        declared, actual = ("mean", "sum") if self._mean else ("sum", "mean")
         raise PrivacyError(
-            f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: '
-            f'one record then changes the scale of all others; expected loss_reduction="{done}", or a {said} '
-            "(a gradient at the inputs, as of an attack, is taken in evaluation mode)"
+            f'the loss is a {actual} over the batch where loss_reduction="{declared}" was declared: '
+            f'one record then changes the scale of all others; expected loss_reduction="{actual}", or a '
+            f"{declared} (a gradient at the inputs, as of an attack, is taken in evaluation mode)"
         )
 
 

@@ -249,14 +249,14 @@ class MixingProbe:
         before, self._inputs_before = self._inputs_before, InputsBefore(())
         reruns = ModuleReruns(
             self._capture,
-            before.unwritten(call),
+            before.with_copies(call),
             output,
             rng_before,
             batch_size=size,
             batch_dim=self._batch_dim,
             halves=self._halves,
         )
-        rows = reruns.check_rows_are_the_loaders(before.unwritten(self._last_batch()))
+        rows = reruns.check_rows_are_the_loaders(before.with_copies(self._last_batch()))
         if rows == NO_DEPENDENCE:
             rows = self._collation_doubt() or NO_DEPENDENCE
         self._record(rows=rows, values=reruns.check_replaced_rows())

@@ -13,7 +13,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.capture.batch_dim import batch_dim_of
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.output_tensors import iter_tensors
-from quintain.dp.capture.rerun_state import WithoutDropout, module_state_restored
+from quintain.dp.capture.rerun_state import WithoutDropout, restore_module_state
 from quintain.dp.randomness.generator_states import GeneratorStates
 
 NO_DEPENDENCE = "no dependence found between examples"
@@ -222,7 +222,7 @@ class ModuleReruns:
         args, kwargs = tree_unflatten(copies, self._tree_spec)
         after = GeneratorStates.now()
         mode = WithoutDropout() if without_dropout else nullcontext()
-        with torch.no_grad(), self._capture.paused(), module_state_restored(self._capture.root), mode:
+        with torch.no_grad(), self._capture.pause(), restore_module_state(self._capture.root), mode:
             self._rng_before.restore()
             try:
                 for module in self._capture.root.modules() if without_dropout else ():

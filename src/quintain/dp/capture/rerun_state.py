@@ -41,8 +41,8 @@ class WithoutDropout(TorchFunctionMode):
 
 
 @contextmanager
-def module_state_restored(root: nn.Module) -> Iterator[None]:
-    """A context after which all state that modules hold, counters and lists too, is as before."""
+def restore_module_state(root: nn.Module) -> Iterator[None]:
+    """Restore on exit all state that modules hold, counters and lists too."""
     kept: list[tuple[Any, Any]] = []
     for module in root.modules():
         held = vars(module)

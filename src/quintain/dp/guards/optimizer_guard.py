@@ -8,7 +8,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 
 class StepGuard(Protocol):
-    """Something that is asked before any optimizer's step."""
+    """A check that is called before the step of any optimizer."""
 
     def before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Raise if the optimizer must not step."""

@@ -10,34 +10,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SMALL = 4096
-"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is
-checked in full.
-"""
+MAX_SMALL_TENSOR = 4096
+"""Tensors of at most so many numbers are compared at every pass, larger ones in a thorough check."""
 
-DEEP = 4
-"""How deep objects in objects are gone through, where the pass is checked in full."""
+MAX_DEPTH = 4
+"""Depth to which objects within objects are searched where a pass is checked in full."""
 
-FEW = 64
-"""Entries up to which lists and dicts are gone through at every pass."""
+MAX_SMALL_CONTAINER = 64
+"""Lists and dicts of at most so many entries are searched at every pass."""
 
 Place = tuple[str, str]
 """A module's name and the name in it."""
 
-OWN = frozenset(vars(nn.Module()))
+MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 OPAQUE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, torch.Generator)
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size})
 COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
-def reachable_tensors(modules: Sequence[tuple[str, nn.Module]], *, close: bool) -> dict[Place, Tensor]:
-    """All tensors of the modules that can be compared, each once.
+def reachable_tensors(modules: Sequence[tuple[str, nn.Module]], *, thorough: bool) -> dict[Place, Tensor]:
+    """Return all tensors of the modules that can be compared, each once.
 
     Parameters and buffers come first, so that those that stand in lists as well keep their names.
 
     Args:
-        modules: By name.
-        close: Whether long lists, and the attributes of objects, are gone through too.
+        modules: The modules and their names.
+        thorough: Whether long lists and the attributes of objects are searched, too.
     """
     found: dict[Place, Tensor] = {}
     seen: set[int] = set()
@@ -53,11 +51,11 @@ def reachable_tensors(modules: Sequence[tuple[str, nn.Module]], *, close: bool) 
                     found.update(((prefix, inner), part) for inner, part in _comparable_parts(key, x))
     reached = {id(module) for _, module in modules}
     for prefix, module in modules:
-        for key in vars(module).keys() - OWN:
+        for key in vars(module).keys() - MODULE_ATTRIBUTES:
             value = vars(module)[key]
             if _holds_no_tensor(value):
                 continue
-            for inner, x in _tensors_in(key, value, reached, close=close, objects=DEEP * close):
+            for inner, x in _tensors_in(key, value, reached, thorough=thorough, objects=MAX_DEPTH * thorough):
                 if id(x) not in seen:
                     seen.add(id(x))
                     found[prefix, inner] = x
@@ -65,10 +63,11 @@ def reachable_tensors(modules: Sequence[tuple[str, nn.Module]], *, close: bool) 
 
 
 def _tensors_in(
-    name: str, value: Any, reached: set[int], *, close: bool, objects: int
+    name: str, value: Any, reached: set[int], *, thorough: bool, objects: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in an attribute: itself, what lists, dicts and functions in it hold, and, in a close look, the
-    attributes of an object.
+    """Yield the tensors in an attribute: itself, and those in lists, dicts and functions.
+
+    A thorough search also yields those in the attributes of objects.
     """
     if isinstance(value, Tensor):
         yield from _comparable_parts(name, value)
@@ -80,11 +79,11 @@ def _tensors_in(
         return
     inside: list[tuple[Any, Any]]
     if isinstance(value, (list, tuple, deque, set, frozenset)):
-        inside = list(enumerate(value)) if close or len(value) <= FEW else []
+        inside = list(enumerate(value)) if thorough or len(value) <= MAX_SMALL_CONTAINER else []
     elif isinstance(value, np.ndarray):
-        inside = list(enumerate(value.flat)) if close or value.size <= FEW else []
+        inside = list(enumerate(value.flat)) if thorough or value.size <= MAX_SMALL_CONTAINER else []
     elif isinstance(value, Mapping):
-        inside = list(value.items()) if close or len(value) <= FEW else []
+        inside = list(value.items()) if thorough or len(value) <= MAX_SMALL_CONTAINER else []
     elif isinstance(value, (partial, FunctionType)):
         inside, objects = list(enumerate(_bound_values(value))), 0
     elif objects and not isinstance(value, OPAQUE):
@@ -100,15 +99,13 @@ def _tensors_in(
         return
     reached.add(id(value))
     for key, part in inside:
-        yield from _tensors_in(f"{name}.{key}", part, reached, close=close, objects=objects)
+        yield from _tensors_in(f"{name}.{key}", part, reached, thorough=thorough, objects=objects)
 
 
 def _tensors_in_array(name: str, value: np.ndarray[Any, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The numbers of an array, which share its memory where they can; of a large one that cannot be written,
-    none.
-    """
+    """Yield an array as a tensor that shares its memory if possible; nothing for a large read-only one."""
     if not value.flags.writeable:
-        if value.size > SMALL:
+        if value.size > MAX_SMALL_TENSOR:
             return
         value = value.copy()
     try:
@@ -120,7 +117,7 @@ def _tensors_in_array(name: str, value: np.ndarray[Any, Any]) -> Iterator[tuple[
 
 
 def _bound_values(function: "partial[Any] | FunctionType") -> Iterator[Any]:
-    """What a function keeps: arguments that are given beforehand, and what it has closed over."""
+    """Yield the values that a function holds: bound and default arguments, and its closure."""
     if isinstance(function, partial):
         yield from (function.func, *function.args, *function.keywords.values())
         return
@@ -129,12 +126,12 @@ def _bound_values(function: "partial[Any] | FunctionType") -> Iterator[Any]:
         try:
             yield cell.cell_contents
         except ValueError:
-            # nothing is in it yet
+            # the cell is still empty
             continue
 
 
 def _holds_no_tensor(value: Any) -> bool:
-    """Whether a value, most often a setting of a layer, can hold no tensor."""
+    """Return whether a value, such as a setting of a layer, cannot hold a tensor."""
     kind = type(value)
     return kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value)))
 
@@ -144,7 +141,7 @@ def _slot_names(slots: Any) -> tuple[str, ...]:
 
 
 def _comparable_parts(name: str, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """A tensor that can be compared, or those that a sparse one is made of."""
+    """Yield a tensor that can be compared, or the tensors that a sparse one consists of."""
     if x.layout == torch.sparse_coo:
         yield f"{name}.indices", x._indices()
         yield f"{name}.values", x._values()

@@ -4,9 +4,9 @@ from collections import deque
 
 from quintain.dp.randomness.stream import RandomStream
 
-FIRST = 3
+FIRST_PASSES = 3
 ONE_IN = 64
-AHEAD = 256
+DRAWN_AHEAD = 256
 
 
 class SpotChecks:
@@ -22,8 +22,8 @@ class SpotChecks:
 
     def __call__(self) -> bool:
         self._passes += 1
-        if self._passes <= FIRST:
+        if self._passes <= FIRST_PASSES:
             return True
         if not self._ahead:
-            self._ahead.extend((self._stream.words(AHEAD) % ONE_IN == 0).tolist())
+            self._ahead.extend((self._stream.words(DRAWN_AHEAD) % ONE_IN == 0).tolist())
         return self._ahead.popleft()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
-from quintain.dp.guards.reachable_tensors import SMALL, Place, reachable_tensors
+from quintain.dp.guards.reachable_tensors import MAX_SMALL_TENSOR, Place, reachable_tensors
 
 HASH_CHUNK = 1 << 18
 """Numbers that are hashed at a time."""
@@ -23,14 +23,14 @@ class Snapshot:
     """The module's tensors before a pass.
 
     Args:
-        close: Whether every value counts, and not only those of small tensors.
-        tensors: By place, each once.
-        versions: How often each of the large ones had been written in place, as far as torch knows.
-        small: Values of the small ones, joined by format.
-        hashes: Of the large ones, if the look is close.
+        thorough: Whether the values of large tensors are compared, too.
+        tensors: All tensors by place, each once.
+        versions: How often each large tensor had been written in place, as far as torch knows.
+        small: The values of the small tensors, concatenated by format.
+        hashes: Hashes of the large tensors, in a thorough check.
     """
 
-    close: bool
+    thorough: bool
     tensors: Mapping[Place, Tensor]
     versions: Mapping[Place, int]
     small: tuple[tuple[tuple[Place, ...], Tensor], ...]
@@ -40,23 +40,23 @@ class Snapshot:
 class StateGuard:
     """Refuses a pass that writes parameters, buffers, or tensors and arrays in attributes of modules.
 
-    Attributes are gone through with lists, dicts, objects and functions (bound arguments and closures) in
+    Attributes are searched with the lists, dicts, objects and functions (bound arguments and closures) in
     them.
 
-    Values are compared before the forward pass, after it, and before the step, whatever way they were
-    written: ``.data`` and views of NumPy included. Small tensors are compared at every pass; large ones at
-    the first passes and then at random, and else by what torch itself knows of writes. Passes in training
-    mode count, and those in evaluation mode with gradients on; one that ends with an exception counts too,
-    and is refused afterwards. What was written stays written, so that
-    a refusal is final: see the message.
+    Values are compared before the forward pass, after it, and before the step, so that every way of writing
+    them is noticed, ``.data`` and views of NumPy included. Small tensors are compared at every pass; large
+    ones at the first passes and then at random, and otherwise by torch's own count of writes. Passes in
+    training mode are checked, and those in evaluation mode with gradients enabled; one that ends with an
+    exception is refused afterwards. What was written stays written, so that a refusal is final: see the
+    message.
 
     Args:
-        capture: Of the module to train.
-        close: Whether the next pass is checked in full.
+        capture: The capture of the module to train.
+        is_thorough: Returns whether the next pass is checked in full.
     """
 
-    def __init__(self, capture: Capture, close: Callable[[], bool]) -> None:
-        self._capture, self._look_closely = capture, close
+    def __init__(self, capture: Capture, is_thorough: Callable[[], bool]) -> None:
+        self._capture, self._is_thorough = capture, is_thorough
         self._before: Snapshot | None = None
         self._running = False
         self._refusal: str | None = None
@@ -76,9 +76,7 @@ class StateGuard:
         )
 
     def check(self) -> None:
-        """Raise if the latest pass, its backward pass included, has written anything, or an earlier one
-        did.
-        """
+        """Raise if the latest pass, its backward pass included, or an earlier one has written anything."""
         if self._refusal is None and self._before is not None:
             self._refusal = self._refusal_for_change_since(self._before)
         if self._refusal is not None:
@@ -90,15 +88,13 @@ class StateGuard:
             return
         if self._refusal is not None and self._root.training:
             raise PrivacyError(self._refusal)
-        close = self._look_closely()
-        if close:
+        thorough = self._is_thorough()
+        if thorough:
             self._modules = list(self._root.named_modules())
-        self._before, self._running = self._snapshot(close), True
+        self._before, self._running = self._snapshot(thorough), True
 
     def _on_forward_end(self, *, failed: bool) -> None:
-        """Errors that are raised while another is on its way are lost: they wait for the next pass or
-        step.
-        """
+        """Check the state after a forward pass; if that failed, the refusal is raised at the next one."""
         if not (self._running and self._capture.enabled and self._before is not None):
             return
         self._running = False
@@ -106,27 +102,29 @@ class StateGuard:
         if self._refusal is not None and not failed:
             raise PrivacyError(self._refusal)
 
-    def _snapshot(self, close: bool) -> Snapshot:
-        tensors = reachable_tensors(self._modules, close=close)
+    def _snapshot(self, thorough: bool) -> Snapshot:
+        tensors = reachable_tensors(self._modules, thorough=thorough)
         formats: dict[tuple[torch.device, torch.dtype], list[Place]] = {}
         for place, x in tensors.items():
-            if x.numel() <= SMALL:
+            if x.numel() <= MAX_SMALL_TENSOR:
                 formats.setdefault((x.device, x.dtype), []).append(place)
         with torch.no_grad():
             small = tuple(
-                (tuple(places), _joined_bits([tensors[place] for place in places]))
+                (tuple(places), _concatenate_bits([tensors[place] for place in places]))
                 for places in formats.values()
             )
             hashes = (
-                {place: self._hash(x) for place, x in tensors.items() if x.numel() > SMALL} if close else {}
+                {place: self._hash(x) for place, x in tensors.items() if x.numel() > MAX_SMALL_TENSOR}
+                if thorough
+                else {}
             )
-        versions = {place: _version(x) for place, x in tensors.items() if x.numel() > SMALL}
-        return Snapshot(close, tensors, versions, small, hashes)
+        versions = {place: _version(x) for place, x in tensors.items() if x.numel() > MAX_SMALL_TENSOR}
+        return Snapshot(thorough, tensors, versions, small, hashes)
 
     @torch.no_grad()
     def _refusal_for_change_since(self, before: Snapshot) -> str | None:
-        """What to say of the first tensor that is not what it was, if there is one."""
-        after = reachable_tensors(self._modules, close=before.close)
+        """Return the message of the refusal for the first tensor that has changed, if there is one."""
+        after = reachable_tensors(self._modules, thorough=before.thorough)
         for place, x in after.items():
             known = before.tensors.get(place)
             if known is None or (x is not known and not _have_same_bits(x, known)):
@@ -134,7 +132,7 @@ class StateGuard:
         for place in before.tensors.keys() - after.keys():
             return self._refusal_text(place, before.tensors[place])
         for places, values in before.small:
-            now = _joined_bits([before.tensors[place] for place in places])
+            now = _concatenate_bits([before.tensors[place] for place in places])
             if not torch.equal(now, values):
                 sizes = [before.tensors[place].numel() for place in places]
                 parts = zip(
@@ -181,8 +179,9 @@ class StateGuard:
         )
 
     def _hash(self, x: Tensor) -> Tensor:
-        """A number for each piece, of sums with secret odd weights: one change always shows, several but for
-        a chance of about 2^-32.
+        """Return a hash of each piece, a sum with secret odd weights.
+
+        A single change always changes it; several changes go unnoticed with probability about 2^-32.
         """
         weights = self._weights.get(x.device)
         if weights is None:
@@ -203,12 +202,12 @@ def _version(x: Tensor) -> int:
 
 
 def _bits(flat: Tensor) -> Tensor:
-    """The bits of a flat tensor as integers: NaN is then equal to itself."""
+    """Return the bits of a flat tensor as integers, in which NaN equals itself."""
     return flat.contiguous().view(INTEGERS.get(flat.element_size(), torch.int32))
 
 
-def _joined_bits(tensors: list[Tensor]) -> Tensor:
-    """A copy of all values, flat, as integers."""
+def _concatenate_bits(tensors: list[Tensor]) -> Tensor:
+    """Return the bits of all values, concatenated, as integers."""
     return _bits(torch.cat([x.reshape(-1) for x in tensors]))
 
 
@@ -221,5 +220,5 @@ def _split_sizes(joined: Tensor, sizes: list[int]) -> list[int]:
 def _have_same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same numbers."""
     return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(
-        _joined_bits([one]), _joined_bits([other.to(one.device)])
+        _concatenate_bits([one]), _concatenate_bits([other.to(one.device)])
     )

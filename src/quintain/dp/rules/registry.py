@@ -93,7 +93,7 @@ def register_rule(
         _RULES.update(
             dict.fromkeys(
                 layer_types,
-                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _checked_rule(rule),
+                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _check_rule_names(rule),
             )
         )
         if example is not None:
@@ -103,17 +103,17 @@ def register_rule(
     return register
 
 
-def _checked_rule(
+def _check_rule_names(
     rule: Callable[..., Mapping[str | nn.Parameter, Any]],
 ) -> Callable[[nn.Module, Tensor, Tensor, Collection[str]], ParameterGrads]:
     """A rule with its names checked; it may key gradients by name or by parameter."""
     names_too = len(signature(rule).parameters) > 3
 
-    def adapted(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> ParameterGrads:
+    def adapted_rule(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> ParameterGrads:
         grads = rule(layer, a, g, names) if names_too else rule(layer, a, g)
-        asked = {key: rows for key, rows in grads.items() if isinstance(key, str) and key in names}
-        if len(asked) == len(grads):
-            return asked
+        wanted = {key: rows for key, rows in grads.items() if isinstance(key, str) and key in names}
+        if len(wanted) == len(grads):
+            return wanted
         own = dict(layer.named_parameters(recurse=False))
         known = {parameter: name for name, parameter in own.items()}
         unknown = [
@@ -127,4 +127,4 @@ def _checked_rule(
         named = {known[key] if isinstance(key, nn.Parameter) else key: rows for key, rows in grads.items()}
         return {name: rows for name, rows in named.items() if name in names}
 
-    return adapted
+    return adapted_rule

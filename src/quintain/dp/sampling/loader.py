@@ -232,7 +232,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         while left:
             # the loop may go back, or be restored to another batch: physical batches that were fetched ahead
             # are then of the wrong batch, and are fetched again
-            for piece, batch in self._prefetched(left):
+            for piece, batch in self._prefetch(left):
                 if self.batches_drawn != piece.batch_number - piece.is_first or not (
                     piece.is_first or piece.is_continuation_of(self.physical_batch)
                 ):
@@ -334,7 +334,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
     def _sample_units(self, batch_index: int) -> Indices:
         """Sample the units (or records) of a batch, in order; the stream is at that batch."""
 
-    def _prefetched(self, batches: int) -> Iterator[tuple[PhysicalBatch, T_co]]:
+    def _prefetch(self, batches: int) -> Iterator[tuple[PhysicalBatch, T_co]]:
         """Yield the next physical batches; sampled when the source, whose workers prefetch, asks for them."""
         start, waiting = self.batches_drawn, deque[PhysicalBatch]()
 

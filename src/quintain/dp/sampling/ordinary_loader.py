@@ -24,7 +24,7 @@ class PoissonRows(Sampler[list[int]]):
     sample_rate: float
 
 
-def _expected(sampler: PoissonRows, num_units: int, sampling: LoaderSampling) -> int:
+def _expected_batch_size(sampler: PoissonRows, num_units: int, sampling: LoaderSampling) -> int:
     """The expected batch size of a sampler, rounded to an integer."""
     if sampler.num_samples != num_units or sampling != "poisson":
         raise SettingError(
@@ -47,7 +47,7 @@ def dataset_and_batch_size(
             "got a data set that streams; Poisson sampling draws records by index: expected one with a length"
         )
     if isinstance(loader.batch_sampler, PoissonRows):
-        return loader.dataset, _expected(loader.batch_sampler, len(loader.dataset), sampling)
+        return loader.dataset, _expected_batch_size(loader.batch_sampler, len(loader.dataset), sampling)
     if loader.batch_size is None:
         raise SettingError(
             "got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected "

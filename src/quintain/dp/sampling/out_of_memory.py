@@ -22,10 +22,10 @@ def retry_on_out_of_memory(
         for batch in loader:
             train(batch)                   # zero_grad, forward, backward, step
 
-    The batch's pieces so far are dropped, and the loader yields the same rows again from the beginning, half
-    as many at a time, now and from then on; nothing is released or counted in between. Random layers draw
-    anew. So do not use it in a run that is to be resumed with its key, where a step that is repeated with the
-    same noise must be the same, bit for bit.
+    The physical batches so far are dropped, and the loader yields the same rows again from the beginning;
+    from then on physical batches are half as large. Nothing is released or counted in between. Random layers
+    draw other numbers, so do not use it in a run that is to be resumed with its key: there, a step that is
+    repeated with the same noise must be the same, bit for bit.
 
     Args:
         train_step: Takes what the loader yields; one call ends with ``optimizer.step()``.
@@ -33,7 +33,7 @@ def retry_on_out_of_memory(
         optimizer: The private optimizer that goes with it.
 
     Returns:
-        A function of the same batch; it gives None for a piece that memory did not suffice for.
+        A function of the same batch; it returns None for a physical batch that did not fit into memory.
 
     Raises:
         SettingError: If the two do not belong together.
@@ -46,10 +46,10 @@ def retry_on_out_of_memory(
         except RuntimeError as error:
             if not is_out_of_memory(error) or optimizer.batch_is_consumed:
                 raise
-            most = _halved_limit(loader)
-            if most is None:
+            limit = _halve_limit(loader)
+            if limit is None:
                 raise
-        loader.max_physical_batch_size = most
+        loader.max_physical_batch_size = limit
         optimizer.discard_batch()
         loader.rewind_batch()
         release_memory()
@@ -58,12 +58,15 @@ def retry_on_out_of_memory(
     return try_step
 
 
-def _halved_limit(loader: SamplingLoader[object]) -> int | None:
-    """Half the rows of the current physical batch, or those of its largest unit; None if that is no less."""
+def _halve_limit(loader: SamplingLoader[object]) -> int | None:
+    """Return half the rows of the current physical batch, at least those of its largest privacy unit.
+
+    None if that is not smaller.
+    """
     counts, rows = loader.physical_batch.rows_per_unit, len(loader.physical_batch.rows)
-    whole = 1 if counts is None or not len(counts) else int(counts.max())
-    most = max(rows // 2, whole)
-    return most if most < rows else None
+    largest_unit = 1 if counts is None or not len(counts) else int(counts.max())
+    limit = max(rows // 2, largest_unit)
+    return limit if limit < rows else None
 
 
 def check_pair(loader: object, optimizer: BatchConsumer) -> None:

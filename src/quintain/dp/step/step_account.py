@@ -1,4 +1,4 @@
-"""What a step costs: the release that it records in the ledger, and the budget that must afford it."""
+"""The privacy cost of a step: the release that it records in the ledger, and the budget that limits it."""
 
 from dataclasses import dataclass, replace
 
@@ -16,8 +16,8 @@ class StepAccount:
 
     Args:
         ledger: Where each step is recorded.
-        loader: Tells how the batch was sampled.
-        settings: Tells the noise, and whether it was chosen after releases.
+        loader: Knows how the batch was sampled.
+        settings: The noise, and whether it was chosen after releases.
         secure_mode: Whether noise is discrete.
         own_budget: What may be spent; by default what the ledger says.
     """
@@ -32,7 +32,7 @@ class StepAccount:
     def next_release(self) -> Release:
         """The release that the next step will record in the ledger."""
         loader, ledger = self.loader, self.ledger
-        place = loader.epoch_position(loader.batches_drawn)
+        position = loader.epoch_position(loader.batches_drawn)
         return Release(
             self.settings.noise_multiplier,
             loader.expected_batch_size,
@@ -40,8 +40,8 @@ class StepAccount:
             sampling=loader.sampling,
             mechanism="discrete gaussian" if self.secure_mode else "gaussian",
             unit="record" if loader.units is None else loader.units.name,
-            epoch=ledger.epoch_at(place),
-            steps_per_epoch=loader.steps_per_epoch if place else 0,
+            epoch=ledger.epoch_at(position),
+            steps_per_epoch=loader.steps_per_epoch if position else 0,
             reproducible=loader.reproducible,
             choice=self.settings.choice,
         )
@@ -71,9 +71,9 @@ class StepAccount:
         self.ledger.step(release, self.loader.epoch_position(self.loader.batches_drawn))
 
     def record_skipped_batches(self, ledger: Ledger) -> int:
-        """Record in ``ledger`` the batches that training skipped, as if they had been stepped on."""
-        passed = range(self.loader.last_stepped_batch + 1, self.loader.last_passed_batch + 1)
-        for batch in passed:
-            place = self.loader.epoch_position(batch)
-            ledger.step(replace(self.next_release, epoch=ledger.epoch_at(place)), place)
-        return len(passed)
+        """Record in ``ledger`` a step for each batch that training skipped, and return how many there are."""
+        skipped = range(self.loader.last_stepped_batch + 1, self.loader.last_passed_batch + 1)
+        for batch in skipped:
+            position = self.loader.epoch_position(batch)
+            ledger.step(replace(self.next_release, epoch=ledger.epoch_at(position)), position)
+        return len(skipped)

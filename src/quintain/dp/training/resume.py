@@ -19,7 +19,7 @@ from quintain.dp.randomness.random_source import KEY_BYTES
 from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
-from quintain.models.sealed_tensors import read_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint, select_prefix
 from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint
 from quintain.training.ema import EMA
 
@@ -100,7 +100,7 @@ class ResumableRun:
     @property
     def own_tensors(self) -> dict[str, Tensor]:
         """The tensors of the caller's own that were saved with the state."""
-        return _named(self._tensors, OWN_PREFIX)
+        return select_prefix(self._tensors, OWN_PREFIX)
 
     def check_same_run(self, settings: Mapping[str, object]) -> None:
         """Check that the saved state is of a run with these settings.
@@ -203,7 +203,7 @@ class ResumableRun:
 
     @property
     def _ema_weights(self) -> dict[str, Tensor]:
-        return _named(self._tensors, EMA_PREFIX)
+        return select_prefix(self._tensors, EMA_PREFIX)
 
     @property
     def _run_state(self) -> dict[str, Any]:
@@ -217,11 +217,6 @@ class ResumableRun:
             raise StorageError(
                 f"cannot make {self.folder}: {error.strerror}; choose another folder with --out"
             ) from error
-
-
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def load_or_make_salt(folder: Path) -> bytes:

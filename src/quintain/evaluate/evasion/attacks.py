@@ -189,11 +189,13 @@ def run_attacks(
         target_class=target_class,
         stop_reason=result.stop_reason,
         max_queries=max_queries,
-        num_unattacked=int((correct & ~_fully_attacked(job, result, merged, len(data))).sum()),
+        num_unattacked=int((correct & ~_find_fully_attacked(job, result, merged, len(data))).sum()),
     )
 
 
-def _fully_attacked(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
+def _find_fully_attacked(
+    job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int
+) -> np.ndarray:
     """Return which examples (N,) every attack has run on, or had broken before it came to its turn."""
     done = np.zeros(count, bool)
     for number in result.finished_batches:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quintain.attacks.decision_based.hopskipjump import HopSkipJump
 from quintain.core.threat_specs import threat_name
-from quintain.evaluate.evasion.probes import ProbeSet, indicator, unlimited
+from quintain.evaluate.evasion.probes import ProbeSet, indicator, whole_box_threat
 from quintain.results.robustness_records import Indicator
 
 NUM_WALKED = 5
@@ -37,7 +37,7 @@ def decision_based(probes: ProbeSet, sizes: Tensor | None) -> Iterator[Indicator
     rows = torch.arange(len(probes.x)) if sizes is not None else probes.unbroken.nonzero().squeeze(1)
     rows = rows[:NUM_WALKED]
     # the whole box, so that an example whose smallest change is near eps is walked for in the same way
-    whole = unlimited(probes.threat, probes.x)
+    whole = whole_box_threat(probes.threat, probes.x)
     if not len(rows) or whole is None:
         return
     some = replace(

@@ -23,7 +23,11 @@ from quintain.evaluate.evasion.decision_probe import decision_based
 from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
-from quintain.evaluate.evasion.query_budget import queries_still_help, too_few_queries, tried_by_labels
+from quintain.evaluate.evasion.query_budget import (
+    has_enough_label_queries,
+    queries_still_help,
+    too_few_queries,
+)
 from quintain.evaluate.evasion.witnesses import Witness, smallest_witnesses
 from quintain.losses.margin import margin
 from quintain.models.memory import largest_fitting_part
@@ -82,7 +86,7 @@ def diagnose(
         *queries_still_help(job, merged, correct, unbroken),
     ]
     if not len(rows):
-        return AttackDiagnostics(tuple(indicators), 0, _nothing_probed(job, correct)), ()
+        return AttackDiagnostics(tuple(indicators), 0, _no_probe_reason(job, correct)), ()
     not_judged = too_few_queries(job, merged, unbroken)
     if not_judged and access_of(getattr(model, "access", "")) != "gradients":
         return AttackDiagnostics(tuple(indicators), 0, not_judged), ()
@@ -105,7 +109,7 @@ def diagnose(
     return AttackDiagnostics((*indicators, *probed), count, not_judged), smallest_witnesses(witnesses)
 
 
-def _nothing_probed(job: AttackJob, correct: np.ndarray) -> str:
+def _no_probe_reason(job: AttackJob, correct: np.ndarray) -> str:
     """Say why no example could be probed."""
     if job.probed:
         return "the outputs for all probed examples are NaN"
@@ -139,7 +143,9 @@ def _from_probes(
         witnesses=witnesses,
     )
     left = rows[np.isinf(merged.radius[rows])]
-    yield from probe_indicators(probes, job.target_class, tried_by_labels=tried_by_labels(job, merged, left))
+    yield from probe_indicators(
+        probes, job.target_class, has_enough_label_queries=has_enough_label_queries(job, merged, left)
+    )
     yield from _by_access(job, merged, correct, probes, data, most)
     yield from _near_ties(merged, rows, probes, job)
     if probes.access == "gradients" and job.target_class is None:

@@ -91,7 +91,7 @@ def indicator(name: str, value: float, threshold: float, evidence: str) -> Indic
 
 
 def probe_indicators(
-    probes: ProbeSet, target: int | None = None, *, tried_by_labels: bool = False
+    probes: ProbeSet, target: int | None = None, *, has_enough_label_queries: bool = False
 ) -> Iterator[Indicator]:
     """Yield the indicators that need further queries to the model. The probe set must not be empty.
 
@@ -101,12 +101,12 @@ def probe_indicators(
     Args:
         probes: Examples that are classified correctly.
         target: The class that the attacks aimed at, if they did.
-        tried_by_labels: Whether an attack that needs no scores had queries enough for the unbroken ones, so
-            that what the scores show does not matter.
+        has_enough_label_queries: Whether an attack by labels alone had enough queries on the unbroken
+            examples, so that missing scores do not matter.
     """
     yield from _outputs(probes)
     left = probes.unbroken_only()
-    by_scores = probes.access == "scores" and not tried_by_labels
+    by_scores = probes.access == "scores" and not has_enough_label_queries
     if len(left.x) and (target is None or by_scores):
         yield from _random(probes, left, target, by_scores=by_scores)
     climbable = threat_name(probes.threat.spec) in PGD.supports or not isinstance(
@@ -312,7 +312,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
             0.05,
             f"a search for the smallest change broke {many} of {len(left.x)} examples that the attacks left",
         )
-    whole = unlimited(probes.threat, probes.x)
+    whole = whole_box_threat(probes.threat, probes.x)
     if whole is not None:
         rest = 1 - float(_run_attack(PGD(STEPS), probes, whole, "unlimited").success.double().mean())
         yield indicator(
@@ -343,8 +343,8 @@ def _run_attack(
     return attack(probes.model, probes.x, probes.y, threat, seed=probes.draw(place).seed, ids=probes.ids)
 
 
-def unlimited(threat: Threat, x: Tensor) -> Threat | None:
-    """Return the ball of the same kind that holds the whole box around each ``x``.
+def whole_box_threat(threat: Threat, x: Tensor) -> Threat | None:
+    """Return a ball of the same kind so large that it holds the whole box around each ``x``.
 
     None for a parametric threat, which has no such size.
     """

@@ -47,8 +47,8 @@ def too_few_queries(job: AttackJob, merged: MergedAttacks, unbroken: np.ndarray)
     return reason
 
 
-def tried_by_labels(job: AttackJob, merged: MergedAttacks, rows: np.ndarray) -> bool:
-    """Whether an attack that uses only labels made enough queries on the examples ``rows`` (n,)."""
+def has_enough_label_queries(job: AttackJob, merged: MergedAttacks, rows: np.ndarray) -> bool:
+    """Return whether an attack by labels alone made enough queries on the examples ``rows`` (n,)."""
     return len(rows) > 0 and any(
         access_of(getattr(attack, "access", "gradients")) == "labels" and _had_enough(job, merged, name, rows)
         for name, attack in job.attacks.items()

@@ -36,7 +36,7 @@ MIN_DIFFERENT = 10
 def measure(job: LeakJob) -> LeakFindings:
     """Measure the attacks of the goal ``agreement``.
 
-    Of the examples that the target never saw, an attacker knows two thirds and may ask about them; on the
+    Of the examples that the target never saw, an attacker knows two thirds and may query them; on the
     others copies are judged. The budget is that of the whole copy. Where a net like the target can be built
     and trained, a second one is trained on the same examples with another seed: where the two differ, what a
     copy predicts shows this target, and not what any training on such data gives.
@@ -68,7 +68,7 @@ def measure(job: LeakJob) -> LeakFindings:
         found += _measure_attack(job, attack, public, held_out, answers, twin)
     if job.budget > len(public):
         notes.append(
-            f"There were {len(public)} public examples to ask about, fewer than the budget of {job.budget} "
+            f"There were {len(public)} public examples to query, fewer than the budget of {job.budget} "
             "queries."
         )
     if len(np.unique(answers)) < 2:
@@ -89,14 +89,14 @@ def measure(job: LeakJob) -> LeakFindings:
 
 
 def split(others: Dataset, *, seed: int) -> tuple[Dataset, Dataset]:
-    """Return what an attacker may ask about, and the held-out examples on which copies are judged.
+    """Return the examples that an attacker may query, and the held-out examples on which copies are judged.
 
     Raises:
         DataError: If there are fewer than three.
     """
     if len(others) < 3:
         raise DataError(
-            f"{len(others)} examples that the target never saw; expected at least 3: some to ask about, and "
+            f"{len(others)} examples that the target never saw; expected at least 3: some to query, and "
             "others to judge a copy by"
         )
     rows = np.random.default_rng(derive_seed(seed, "agreement", "held out")).permutation(len(others))

@@ -20,7 +20,7 @@ from quintain.leakage.judges.attributes import AttributeGuesses, judge_attribute
 from quintain.leakage.knowledge import Knowledge
 from quintain.results.leak_records import LeakMeasurement
 
-MOST_EXPOSED = 20
+MAX_EXPOSED = 20
 """Members that a record names, at most."""
 
 IMPUTER = "an imputer trained on the same public data"
@@ -136,7 +136,7 @@ def _measure_attack(
             candidates=whose,
             count=len(data),
             queries=guess.queries,
-            exposed=tuple(ids[surest[:MOST_EXPOSED]].tolist()) if whose == "members" else (),
+            exposed=tuple(ids[surest[:MAX_EXPOSED]].tolist()) if whose == "members" else (),
         )
     leak = judge_training_leak(judged["members"][0], judged["others"][0], unit=unit_of(public.shape))
     yield to_measurement(

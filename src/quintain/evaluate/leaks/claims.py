@@ -123,8 +123,8 @@ def _claim(
 def _upper(quantity: Quantity, guarantee: PrivacyGuarantee | None) -> Bound:
     """Return what the guarantee allows; trivial where there is none, or it says nothing of the quantity."""
     if guarantee is None or quantity.metric is Metric.REIDENTIFIED:
-        said = PERSON_UNCLAIMED if guarantee is not None else NOTHING_CLAIMED
-        return replace(Bound.trivial(quantity, Side.UPPER), method=said)
+        reason = PERSON_UNCLAIMED if guarantee is not None else NOTHING_CLAIMED
+        return replace(Bound.trivial(quantity, Side.UPPER), method=reason)
     value = guarantee.max_advantage if quantity.fpr is None else guarantee.max_tpr(quantity.fpr)
     return Bound(
         quantity=quantity,

@@ -21,7 +21,7 @@ from quintain.leakage.judges.exposure import (
     Scores,
     canary_ranks,
     judge_exposure,
-    judge_found,
+    judge_found_canaries,
 )
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.memorization.patterns import draw_labels, draw_patterns, with_canaries
@@ -97,7 +97,7 @@ def _measure_attack(
     """Yield the measurements of one attack: mean exposure, and canaries before 99 % of unused patterns."""
     count = len(labels)
     canary, references = np.empty(count), np.empty((count, REFERENCES))
-    asked = candidates = 0.0
+    total_queries = candidates = 0.0
     for group in _groups(np.unique(labels), patterns.numel()):
         # Each unused pattern stands under each label, each canary under its own.
         unused = np.arange(count, len(patterns))
@@ -109,12 +109,12 @@ def _measure_attack(
             mine = labels == one
             canary[mine] = scores[(under == one) & (rows < count)]
             references[mine] = scores[(under == one) & (rows >= count)]
-        asked, candidates = asked + queries * len(rows), candidates + len(rows)
+        total_queries, candidates = total_queries + queries * len(rows), candidates + len(rows)
     ranks = canary_ranks(canary, references, seed=derive_seed(job.seed, "exposure", "ties"))
     allowed = ceiling_of(job.target)
     for judgment in (
         judge_exposure(ranks, REFERENCES, max_tpr=allowed),
-        judge_found(ranks, REFERENCES, max_tpr=allowed),
+        judge_found_canaries(ranks, REFERENCES, max_tpr=allowed),
     ):
         yield to_measurement(
             job,
@@ -123,7 +123,7 @@ def _measure_attack(
             access=access_of(job, attack, model),
             candidates="canaries: random patterns under random labels",
             count=count,
-            queries=asked / candidates,
+            queries=total_queries / candidates,
         )
 
 

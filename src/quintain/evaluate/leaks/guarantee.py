@@ -65,8 +65,8 @@ class PrivacyGuarantee:
         )
 
     @classmethod
-    def claimed(cls, epsilon: float, delta: float) -> "PrivacyGuarantee":
-        """Return what a claim of (epsilon, delta) alone allows."""
+    def from_claim(cls, epsilon: float, delta: float) -> "PrivacyGuarantee":
+        """Return the guarantee of a claimed (epsilon, delta), of which no more is known."""
         return cls(epsilon, delta, f"the claim of epsilon {epsilon:g} at delta {_plain(delta)}")
 
     @cached_property

@@ -19,7 +19,7 @@ IMAGE = "image"
 """Name of a finished one."""
 
 
-def reconstruct_or_read(
+def reconstruct_or_load(
     attack: ReconstructionAttack,
     net: nn.Module,
     update: Tensor,
@@ -31,7 +31,7 @@ def reconstruct_or_read(
     checkpoints: Checkpoints,
     progress: Progress,
 ) -> Tensor:
-    """The image behind an update, or what is kept of it; inside one that takes checkpoints it resumes."""
+    """Reconstruct the image behind an update or load it; an attack that takes checkpoints resumes inside."""
     kept = checkpoints.loop(IMAGE)
     if not kept.step:
         found = with_checkpoints(attack, checkpoints)(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
-from quintain.evaluate.leaks.membership_trial import MembershipTrial, given_target, own_target
+from quintain.evaluate.leaks.membership_trial import MembershipTrial, draw_for_target, own_target
 from quintain.evaluate.leaks.untrained import shadow_notes
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.judges.membership import (
@@ -50,7 +50,7 @@ def measure(job: LeakJob) -> LeakFindings:
     """
     findings = [
         run_trial(
-            given_target(job.target, job.members, job.others, candidates=job.candidates, seed=job.seed),
+            draw_for_target(job.target, job.members, job.others, candidates=job.candidates, seed=job.seed),
             job.attacks,
             access=job.access,
             budget=job.budget,
@@ -138,11 +138,11 @@ def run_trial(
     )
     x, y = trial.pool.tensors
     candidates = Candidates(y=y, ids=torch.arange(len(y)), shape=trial.pool.shape, x=x)
-    asked = len(candidates) + (0 if trial.public is None else len(trial.public))
+    num_examples = len(candidates) + (0 if trial.public is None else len(trial.public))
     measurements: list[LeakMeasurement] = []
     for attack in attacks:
         view_level: Access = attack.access  # type: ignore[assignment]
-        view = ModelView(target.model, access=view_level, max_queries=budget * asked)
+        view = ModelView(target.model, access=view_level, max_queries=budget * num_examples)
         attack_knowledge = knowledge
         attack_knowledge.require(attack.needs, attack=attack.name)
         guess = attack.guess(view, attack_knowledge, candidates, budget=budget, seed=seed, progress=progress)
@@ -150,7 +150,9 @@ def run_trial(
             raise SettingError(f"{attack.name} gave no scores; expected one for each candidate")
         scores = guess.scores.cpu().double().numpy()
         for group, rows in trial.groups.items():
-            measurements += _judged(trial, attack, group, rows, scores, view.queries / len(candidates), seed)
+            measurements += _measure_group(
+                trial, attack, group, rows, scores, view.queries / len(candidates), seed
+            )
     notes = _notes(trial)
     if any(attack.access == "labels" for attack in attacks):
         right = (target.model.predict(x).cpu() == y).double().numpy()
@@ -169,7 +171,7 @@ def ceiling_of(target: LeakTarget) -> MaxTPR | None:
     return EpsilonDelta(target.epsilon, target.delta or 0.0)
 
 
-def _judged(
+def _measure_group(
     trial: MembershipTrial,
     attack: LeakageAttack,
     group: str,
@@ -182,7 +184,7 @@ def _judged(
     unit = "image" if len(trial.pool.shape) == 3 else "example"
     truth, ceiling = trial.is_member[rows], ceiling_of(trial.target)
     judged = judge_membership(scores[rows], truth, ids=rows, max_tpr=ceiling, unit=unit, seed=seed)
-    places = MembershipScores.ranked(rank_scores(scores[rows], truth, ids=rows, seed=seed))
+    ranked = MembershipScores.from_ranked(rank_scores(scores[rows], truth, ids=rows, seed=seed))
     exposed = most_exposed(scores[rows], truth, ids=rows, seed=seed)
     return [
         LeakMeasurement(
@@ -206,7 +208,7 @@ def _judged(
             exposed=tuple(int(trial.numbers[position]) for position in exposed),
             metric=_METRICS.get(one.measure, (None, None))[0],
             fpr=_METRICS.get(one.measure, (None, None))[1],
-            lower=_lower(one.measure, places),
+            lower=_lower(one.measure, ranked),
         )
         for one in judged
     ]

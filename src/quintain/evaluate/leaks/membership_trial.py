@@ -15,7 +15,7 @@ from quintain.data.joined import join, relabel
 from quintain.evaluate.leaks.job import LeakTarget, TargetTraining
 from quintain.evaluate.leaks.overlap import class_shares, first_of_each, leave_out_shared, near_duplicates
 from quintain.evaluate.leaks.untrained import retrained_notes
-from quintain.leakage.shadow_models import InPlaceTrainer, ShadowModels, train_kept, train_shadows
+from quintain.leakage.shadow_models import InPlaceTrainer, ShadowModels, train_or_load, train_shadows
 from quintain.models.classifier import Classifier
 
 NATURAL, MISLABELED = "natural", "mislabeled canaries"
@@ -78,7 +78,7 @@ class MembershipTrial:
         return shadows
 
 
-def given_target(
+def draw_for_target(
     target: LeakTarget, members: Dataset, others: Dataset, *, candidates: int, seed: int
 ) -> MembershipTrial:
     """Draw candidates for a target that was trained elsewhere, as many members as others.
@@ -173,7 +173,7 @@ def own_target(
     is_member = np.zeros(len(data), dtype=np.bool_)
     for group in (wrong, natural):
         is_member[rng.permutation(group)[: len(group) // 2]] = True
-    net = train_kept(
+    net = train_or_load(
         InPlaceTrainer(training.build, training.train, device),
         training.build(0),
         pool,

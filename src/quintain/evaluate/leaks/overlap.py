@@ -8,14 +8,14 @@ from torch import Tensor
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 from quintain.evaluate.leaks.inputs import SharedExamplesError, example_hashes
 
-NEAR = 0.02
+MAX_DUPLICATE_DISTANCE = 0.02
 """Root mean square difference below which two examples are said to be nearly the same."""
 
 
 MAX_CHANCE = 0.01
 """Probability of a difference by chance, below which it is said."""
 
-MOST_SHARED = 10
+MIN_OTHERS_PER_SHARED = 10
 """More than one in so many examples that are in both data sets are refused; fewer are left out."""
 
 
@@ -36,7 +36,7 @@ def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
     known = {one: position for position, one in reversed(list(enumerate(example_hashes(members))))}
     found = example_hashes(others)
     shared = [(known[one], position) for position, one in enumerate(found) if one in known]
-    if len(shared) * MOST_SHARED > len(others):
+    if len(shared) * MIN_OTHERS_PER_SHARED > len(others):
         raise SharedExamplesError(
             f"{len(shared)} of {len(others)} examples of {others.name} are also in {members.name}, the first "
             f"as example {shared[0][1]} and {shared[0][0]}; expected examples that the target never saw"
@@ -52,7 +52,12 @@ def near_duplicates(members: Dataset, others: Dataset) -> tuple[str, ...]:
     features = int(np.prod(members.shape))
     known = torch.cat([x.flatten(1) for x, _, _ in others.batches(READ_BATCH_SIZE)]).double()
     near = sum(
-        int((_squared_distances(x.flatten(1).double(), known).amin(1) < NEAR**2 * features).sum())
+        int(
+            (
+                _squared_distances(x.flatten(1).double(), known).amin(1)
+                < MAX_DUPLICATE_DISTANCE**2 * features
+            ).sum()
+        )
         for x, _, _ in members.batches(READ_BATCH_SIZE)
     )
     if not near:

@@ -30,7 +30,7 @@ from quintain.leakage.judges.pictures import (
     Quality,
     compare_pictures,
     judge_quality,
-    judge_rebuilt,
+    judge_reconstructed,
 )
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.update_view import UpdateView
@@ -40,14 +40,14 @@ from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
 from quintain.results.leak_records import LeakMeasurement, LeakPictures
 from quintain.version import __version__
 
-PUBLIC = 1024
-"""Pictures, at most, that everybody knows: baselines are made of them."""
-UPDATES, ITERATIVE_UPDATES = 10, 4
-"""Updates of a setting that are attacked, at most: by closed forms, and by attacks that optimize."""
-ROUNDS = 2
-"""Rounds over the same pictures that an attack may have."""
+MAX_PUBLIC = 1024
+"""Most public pictures that baselines are computed from."""
+MAX_UPDATES, MAX_UPDATES_ITERATIVE = 10, 4
+"""Most updates of a setting that are attacked: by attacks in closed form, and by attacks that optimize."""
+MAX_ROUNDS = 2
+"""Most rounds over the same pictures that an attack gets."""
 OTHER_ATTACK = "Take another attack on updates (quintain list leak --long), or another net"
-"""What to do where one does not work."""
+"""What an error advises if an attack does not work on a net."""
 QUALITIES: tuple[Quality, ...] = ("psnr", "ssim")
 
 Floats = NDArray[np.floating]
@@ -58,8 +58,10 @@ class _Trial:
     """One attack on some updates of one setting.
 
     Args:
-        judged: Its pictures, by PSNR.
-        updates: What was guessed.
+        attack: The attack.
+        setting: How sites send updates.
+        judged: The qualities of its guesses, by PSNR.
+        updates: The updates, with its guesses.
         rows: (N,) rows of the members, in the order of the pictures.
     """
 
@@ -70,13 +72,14 @@ class _Trial:
     rows: NDArray[np.int64]
 
     @property
-    def num_rebuilt(self) -> int:
-        return int(self.judged.rebuilt().sum())
+    def num_reconstructed(self) -> int:
+        """How many pictures were reconstructed."""
+        return int(self.judged.is_reconstructed().sum())
 
     @property
-    def words(self) -> str:
-        """What was rebuilt of how many."""
-        return f"{self.num_rebuilt} of {len(self.rows)}"
+    def count_text(self) -> str:
+        """How many pictures were reconstructed, of how many."""
+        return f"{self.num_reconstructed} of {len(self.rows)}"
 
 
 def measure(
@@ -113,7 +116,7 @@ def measure(
         raise DataError(f"{job.members.name} has {len(job.members)} picture; expected at least 2 to rebuild")
     require_same_shape(job.members, job.others)
     others = leave_out_shared(job.members, job.others)
-    net, public = job.target.model.net, others.sample(PUBLIC, seed=derive_seed(job.seed, "public"))
+    net, public = job.target.model.net, others.sample(MAX_PUBLIC, seed=derive_seed(job.seed, "public"))
     x, y = public.tensors
     known = KnownPictures(x.numpy(), y.numpy())
     kept = Checkpoints(job.unfinished, _settings(job, net, settings) if job.unfinished else {})
@@ -150,7 +153,7 @@ def _attack(
 ) -> _Trial:
     """Attack some updates of a setting, and judge what was guessed."""
     count = setting.num_pictures
-    usual = ITERATIVE_UPDATES if getattr(attack, "is_iterative", True) else UPDATES
+    usual = MAX_UPDATES_ITERATIVE if getattr(attack, "is_iterative", True) else MAX_UPDATES
     most = usual if max_updates is None else max_updates
     updates = max(2, min(most, job.candidates // count, len(job.members) // count))
     order = np.random.default_rng(derive_seed(job.seed, "pictures")).permutation(len(job.members))
@@ -161,7 +164,7 @@ def _attack(
         for update, members in enumerate(rows)
     ]
     originals = [job.members.batch(members)[0].numpy() for members in rows]
-    # The guesses at the next update's pictures are blind to this one's.
+    # The guesses from the next update are unrelated to this one's pictures.
     guessed = tuple(
         GuessedUpdate(originals[update], guesses[update], guesses[(update + 1) % updates])
         for update in range(updates)
@@ -196,7 +199,7 @@ def _guess(
             sites=setting.sites,
             examples=setting.examples,
             choose=getattr(attack, "chooses_net", False),
-            max_rounds=min(job.budget, ROUNDS),
+            max_rounds=min(job.budget, MAX_ROUNDS),
         )
         ids = torch.arange(len(rows))
         guess = with_checkpoints(attack.guess, kept)(
@@ -204,7 +207,7 @@ def _guess(
             Knowledge(public=public),
             # labels are not known
             Candidates(torch.full((len(rows),), -1), ids, job.members.shape),
-            budget=min(job.budget, ROUNDS),
+            budget=min(job.budget, MAX_ROUNDS),
             seed=derive_seed(job.seed, "invert", int(rows[0])),
             progress=job.progress,
         )
@@ -218,10 +221,10 @@ def _guess(
 
 def _measurements(job: LeakJob, trial: _Trial, known: KnownPictures) -> Iterator[LeakMeasurement]:
     """Yield how many pictures were rebuilt, and how near guesses are by each quality."""
-    hits = trial.judged.rebuilt()
-    gains = trial.judged.qualities - trial.judged.floors
+    hits = trial.judged.is_reconstructed()
+    gains = trial.judged.qualities - trial.judged.baselines
     exposed = [int(trial.rows[one]) for one in np.argsort(-gains, kind="stable") if hits[one]]
-    judgments = [judge_rebuilt(trial.judged)]
+    judgments = [judge_reconstructed(trial.judged)]
     for quality in QUALITIES:
         judged = trial.judged if quality == "psnr" else compare_pictures(trial.updates, known, quality)
         judgments.append(judge_quality(judged))
@@ -242,21 +245,22 @@ def _measurements(job: LeakJob, trial: _Trial, known: KnownPictures) -> Iterator
 def _pictures(job: LeakJob, number: int, trial: _Trial, known: KnownPictures) -> Iterator[LeakPictures]:
     """Yield the picture whose guess gains most, over all updates and pictures of a setting."""
     best = trial.judged.most_exposed
-    if not job.show or job.folder is None or trial.judged.guesses[best] < 0:
+    if not job.show or job.folder is None or trial.judged.guess_rows[best] < 0:
         return
-    update = trial.updates[trial.judged.updates[best]]
-    place = int((trial.judged.updates[:best] == trial.judged.updates[best]).sum())
-    original, guess = update.originals[place], update.guesses[trial.judged.guesses[best]]
+    indices = trial.judged.update_indices
+    update = trial.updates[indices[best]]
+    row = int((indices[:best] == indices[best]).sum())
+    original, guess = update.originals[row], update.guesses[trial.judged.guess_rows[best]]
     values, images = known.best(original[None])
-    leaks = bool(trial.judged.rebuilt()[best])
-    shown: tuple[tuple[str, Floats, str, PictureFrame], ...] = (
+    leaks = bool(trial.judged.is_reconstructed()[best])
+    pictures: tuple[tuple[str, Floats, str, PictureFrame], ...] = (
         ("original", original, "the original", ""),
         ("guess", guess, f"rebuilt, {trial.judged.qualities[best]:.1f} dB", "bad" if leaks else "good"),
         ("known", images[0], f"known without it, {values[0]:.1f} dB", "reference"),
     )
     stored = [
         store_picture(job.folder, f"pictures-{number}-{name}", torch.from_numpy(np.array(image)), text, frame)
-        for name, image, text, frame in shown
+        for name, image, text, frame in pictures
     ]
     yield LeakPictures(f"{trial.attack.name}, {trial.setting.title}", *stored)
 
@@ -265,13 +269,13 @@ def _notes(job: LeakJob, trials: Sequence[_Trial]) -> Iterator[str]:
     """Yield what the numbers say, and no more."""
     for attack in job.attacks:
         own = [one for one in trials if one.attack is attack]
-        gives = [one for one in own if one.num_rebuilt]
-        holds = [one for one in own if not one.num_rebuilt]
+        gives = [one for one in own if one.num_reconstructed]
+        holds = [one for one in own if not one.num_reconstructed]
         if gives:
-            listed = "; ".join(f"{one.setting.title} ({one.words})" for one in gives)
+            listed = "; ".join(f"{one.setting.title} ({one.count_text})" for one in gives)
             yield f"{attack.name} rebuilds pictures under: {listed}."
         if gives and holds:
-            listed = "; ".join(f"{one.setting.title} ({one.words})" for one in holds)
+            listed = "; ".join(f"{one.setting.title} ({one.count_text})" for one in holds)
             yield (
                 f"It rebuilds none under: {listed}. That this attack fails proves nothing; noise alone "
                 "carries a guarantee."

@@ -7,7 +7,7 @@ from torch import Tensor
 from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 
-FEW = 100
+MIN_PICTURES = 100
 """With fewer public pictures than this, notes say that they are a weak baseline."""
 
 
@@ -61,10 +61,10 @@ class PublicPictures:
         return (
             f"only {self.count} public picture{plural} to compare with: more than they show is known without "
             "an update, so that a rebuilt picture that is a little nearer is no evidence of a leak; give "
-            f"data with at least {FEW + self._needed} pictures",
+            f"data with at least {MIN_PICTURES + self._needed} pictures",
         )
 
     @property
     def is_few(self) -> bool:
         """Whether there are too few of them for a meaningful baseline."""
-        return self.count < FEW
+        return self.count < MIN_PICTURES

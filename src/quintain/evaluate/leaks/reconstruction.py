@@ -14,7 +14,7 @@ from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints, with_c
 
 
 @dataclass(frozen=True, slots=True)
-class _Reconstructed:
+class _ReconstructedImage:
     image: Tensor
 
 
@@ -47,7 +47,7 @@ def as_reconstruction(attack: ReconstructionAttack | type[LeakageAttack]) -> Rec
         )
         # Of several guesses at one picture the first counts; of none, gray does.
         gray = torch.full((1, *shape), 0.5)
-        return _Reconstructed((gray if found.images is None else torch.cat((found.images, gray)))[0])
+        return _ReconstructedImage((gray if found.images is None else torch.cat((found.images, gray)))[0])
 
     # What is kept of it goes by its name; wraps() would hide that it takes checkpoints.
     reconstruct.__module__, reconstruct.__qualname__ = made.__module__, made.__qualname__

@@ -17,8 +17,8 @@ from quintain.leakage.knowledge import Shadows
 from quintain.models.protocol import ClassifierLike
 from quintain.results.class_counts import ClassCounts
 
-ASKED = 500
-"""Training examples, at most, that each net is asked about."""
+MAX_EXAMPLES = 500
+"""Most training examples that each net is tested on."""
 
 
 def retrained_notes(model: ClassifierLike, trained_on: Dataset, *, name: str) -> tuple[str, ...]:
@@ -77,4 +77,4 @@ def _counts(model: Callable[[Tensor], Tensor], trained_on: Dataset, name: str) -
 
 
 def _some(data: Dataset) -> Dataset:
-    return data.sample(ASKED, seed=derive_seed(0, "untrained"))
+    return data.sample(MAX_EXAMPLES, seed=derive_seed(0, "untrained"))

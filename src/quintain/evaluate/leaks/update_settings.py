@@ -93,11 +93,11 @@ class UpdateSetting:
                 ).double()
                 for site, rows in enumerate(torch.arange(len(x)).split(self.examples))
             ]
-            return self._mean([self._clipped(one) for one in updates], seed)
+            return self._mean([self._clip(one) for one in updates], seed)
 
         return respond
 
-    def _clipped(self, update: Tensor) -> Tensor:
+    def _clip(self, update: Tensor) -> Tensor:
         if self.clip is None:
             return update
         return update * min(1.0, self.clip / max(float(update.norm()), torch.finfo(torch.float64).tiny))

@@ -66,31 +66,31 @@ def run_audit(
     unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and
-    clipping on that very run.
+    """Audit a plan by canaries, with and without noise, and test the mechanism on the audited run itself.
 
-    It trains as ``quintain privatize`` does, with its state saved, and is interrupted half way and resumed;
-    the weights after each step must be those that follow from the releases.
+    The net is trained as ``quintain privatize`` trains it, with its state saved, and interrupted half way and
+    resumed; the weights after each step must be those that follow from the releases. Noise, sampling and
+    clipping are measured on that run.
 
-    Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of
-    its own, until one does not cross (the claim stays suspect: who repeats must not win by it), or chance
-    explains that all did with less than 1e-6 over all comparisons: five at 95 %, three at 99 %. That is a
-    contradiction. See ``joint_bound`` for what they say together.
+    If the audit's lower bound exceeds the claim, the audit is repeated at once with fresh coins and another
+    training. It ends when a bound does not exceed the claim, which stays suspect, so that nobody wins by
+    repeating; or when the probability that all bounds exceed a true claim is below 1e-6 over all comparisons
+    (five audits at 95 %, three at 99 %), which is a contradiction. ``joint_bound`` combines their bounds.
 
-    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon. A measurement
-    that differs from the plan is in the record; ``raise_if_unsound`` raises for it once that is stored.
+    The control has a Quantity of its own: its bound is not a lower bound of the plan's epsilon. A measurement
+    that differs from the plan is in the record; ``raise_if_unsound`` raises for it once the record is stored.
 
     Args:
         net: A net with its first weights; copies of it are trained.
         train: Records that the plan is for.
         target: The epsilon to audit, and the public settings.
-        auditor: Bounds epsilon by the canaries' scores. One that takes ``profiles`` gets those of the plan,
-            as the accountant proves them. One that rests on an assumption is shown beside ``audit_one_run``,
-            which then bounds epsilon.
+        auditor: Computes the lower bound from the canaries' scores. One that takes ``profiles`` gets those of
+            the plan, as the accountant proves them. The bound of an auditor that rests on an assumption is
+            shown beside that of ``audit_one_run``, which is the one that counts.
         canaries: Number of canaries.
         confidence: Confidence of the audited lower bound.
-        comparisons: How many brackets the run holds that this is part of.
-        seed: Of coins and ties, those of each repetition too; noise and batches come from the operating
+        comparisons: Number of brackets in the run that this audit is part of.
+        seed: Seed of coins and ties, also of each repetition; noise and batches come from the operating
             system.
         unfinished: Where the trainings keep their state and what was observed of them, so that the same call
             resumes after a kill; ``dp.training.resume.delete_unfinished`` it once the record is written. The
@@ -111,46 +111,50 @@ def run_audit(
     noiseless_plan = replace(plan, noise_multiplier=0.0)
     records = ProtectedRecords.from_dataset(train)
     claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
-    bounds, assumed = bracket_side(auditor, lambda: plan_profiles(plan, len(train)))
+    bound_epsilon, assumed = bracket_side(auditor, lambda: plan_profiles(plan, len(train)))
 
-    def audited(what: PrivatePlan, repetition: int) -> tuple[AuditedTraining, EpsilonAudit]:
+    def train_and_audit(trained_plan: PrivatePlan, repetition: int) -> tuple[AuditedTraining, EpsilonAudit]:
         coins, ties = (
             derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties")
         )
-        name = f"plan-{repetition}" if what is plan else "control"
-        run = train_and_observe(net, train, what, canaries, coins, unfinished and unfinished / name, progress)
-        of = epsilon_quantity(what, records)
-        return run, bounds(
+        name = f"plan-{repetition}" if trained_plan is plan else "control"
+        run = train_and_observe(
+            net, train, trained_plan, canaries, coins, unfinished and unfinished / name, progress
+        )
+        return run, bound_epsilon(
             _scores(run.seen, plan, len(train)),
             run.seen.included,
             delta=plan.delta,
             confidence=confidence,
             seed=ties,
-            quantity=of,
+            quantity=epsilon_quantity(trained_plan, records),
         )
 
     with interruption_of_audit(unfinished):
-        first, audit = audited(plan, 0)
+        first, audit = train_and_audit(plan, 0)
         audits = [audit]
         while audits[-1].epsilon > claimed.value and len(audits) < repetitions(
             confidence, comparisons=comparisons
         ):
-            audits.append(audited(plan, len(audits))[1])
-        bare, bare_audit = audited(noiseless_plan, 0)
+            audits.append(train_and_audit(plan, len(audits))[1])
+        noiseless, noiseless_audit = train_and_audit(noiseless_plan, 0)
     ties = derive_seed(seed, "ties")
     run, control = (
         audit_run(
             title,
-            of,
-            Experiment(_scores(what.seen, plan, len(train)), what.seen.included, coins="ours"),
+            all_audits,
+            Experiment(_scores(training.seen, plan, len(train)), training.seen.included, coins="ours"),
             plan.delta,
             ties,
             assumed,
         )
-        for title, of, what in (("the plan", audits, first), ("control: no noise", [bare_audit], bare))
+        for title, all_audits, training in (
+            ("the plan", audits, first),
+            ("control: no noise", [noiseless_audit], noiseless),
+        )
     )
-    own, unmeasured = _measured(first, net, train, plan, claimed.value)
-    tests = bonferroni_tests((*measurements(plan, len(train), trainers=("fit",)), *own))
+    measured, unmeasured = _measure_mechanism(first, net, train, plan, claimed.value)
+    tests = bonferroni_tests((*measurements(plan, len(train), trainers=("fit",)), *measured))
     claim = Claim(
         "audited:epsilon",
         "Privacy of each record, audited",
@@ -181,18 +185,18 @@ def run_audit(
     return StepOutput(result, (claim,), tuple(notes), reproducible=False)
 
 
-def _measured(
+def _measure_mechanism(
     run: AuditedTraining, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float
 ) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
-    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and
-    clipping of the net's own weights.
+    """Measure noise, sampling, clipping and accounting on the audited run, and noise and clipping of the net.
 
-    With it come notes of what could not be measured.
+    Returns:
+        The measurements, and notes on what could not be measured.
     """
     q, unit = plan.sample_rate(len(train)), plan.max_grad_norm / plan.expected_batch_size
-    own = inclusion_measurements(run.batches, len(train), q)
+    inclusion = inclusion_measurements(run.batches, len(train), q)
     followed, clipped = weights_measurement(run.drifts), sensitivity_of_net(net, train.shape, plan)
-    found = (
+    measured = (
         *coordinate_measurements(
             run.seen,
             sample_rate=q,
@@ -202,20 +206,22 @@ def _measured(
         ),
         *(
             replace(one, name=f"{one.name}, audited run")
-            for one in (*own, *(() if followed is None else (followed,)))
+            for one in (*inclusion, *(() if followed is None else (followed,)))
         ),
         *noise_of_net(net, train, plan),
         *(() if clipped is None else (clipped,)),
         _accounting(plan, claimed, run.spent, len(run.seen.observations)),
         _other_accountant(plan, q, claimed),
     )
-    return found, tuple(note for note, one in ((UNFOLLOWED, followed), (UNCLIPPED, clipped)) if one is None)
+    return measured, tuple(
+        note for note, one in ((UNFOLLOWED, followed), (UNCLIPPED, clipped)) if one is None
+    )
 
 
 def _accounting(
     plan: PrivatePlan, claimed: float, spent: PrivateTrainingResult, releases: int
 ) -> Measurement:
-    """Check that the run's own ledger comes to the claim, and holds as many steps as were seen."""
+    """Test whether the run's own ledger has the claimed epsilon, and as many steps as were observed."""
     passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
     text = (
         f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} "
@@ -225,9 +231,7 @@ def _accounting(
 
 
 def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measurement:
-    """Whether an accountant of another kind, which shares no code with the one that claims, proves that the
-    plan costs more.
-    """
+    """Test the claim against the lower bound of another accountant, which shares no code with the first."""
     least = prv.prv_bounds([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
     return Measurement(
         "accountant",

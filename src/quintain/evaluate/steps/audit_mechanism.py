@@ -19,7 +19,7 @@ from quintain.results.privacy_records import AuditRun
 from quintain.results.quantity import Metric, Quantity
 from quintain.results.second_opinion import SecondOpinionResult
 
-ALONE = 1 - 1e-8
+SINGLE_AUDIT_CONFIDENCE = 1 - 1e-8
 """A claim that one audit crosses at this confidence need not be audited again."""
 
 
@@ -75,20 +75,20 @@ def audit_mechanism(
 ) -> SecondOpinionResult:
     r"""Bound the epsilon of a mechanism from below by many runs on two neighboring inputs.
 
-    The first half of the runs learns a score, the second half bounds epsilon by it, with exact limits at
-    ranks that are fixed beforehand (``audit_many_runs``). A claim that is crossed is a contradiction where it
-    is crossed at a confidence of 1 - 1e-8 as well, or by five audits in a row, each of fresh runs; n runs of
-    either input show at most about :math:`\ln n`.
+    A score is learned from the first half of the runs; the second half bounds epsilon by it, with exact
+    limits at ranks that are fixed beforehand (``audit_many_runs``). A lower bound above the claim is a
+    contradiction if it is above it at a confidence of 1 - 1e-8 as well, or in five audits in a row, each of
+    fresh runs. With n runs of either input the bound is at most about :math:`\ln n`.
 
     Args:
-        claim: The mechanism, its inputs, and what is claimed.
-        runs: Of each input.
-        confidence: Of each audit.
-        seed: Of the generators that the mechanism gets, and of ties.
+        claim: The mechanism, its inputs, and the claim.
+        runs: Number of runs on each input.
+        confidence: Confidence of each audit.
+        seed: Seed of the generators that the mechanism gets, and of ties.
         progress: Shows bars.
 
-    Guarantee: for two inputs that are neighbors and runs that are independent of each other, the measured
-    epsilon exceeds the true one with probability at most ``1 - confidence``. Other inputs may show more.
+    Guarantee: for two inputs that are neighbors and runs that are independent of each other, the lower bound
+    exceeds the true one with probability at most ``1 - confidence``. Other inputs may show more.
 
     Raises:
         ModelError: If the mechanism fails.
@@ -96,26 +96,26 @@ def audit_mechanism(
     """
     quantity = Quantity(Metric.EPSILON, delta=claim.delta, adjacency=claim.adjacency, privacy_unit="record")
 
-    def audited(repetition: int) -> EpsilonAudit:
-        own = derive_seed(seed, "mechanism audit", repetition)
-        found = run_mechanism(
+    def run_and_audit(repetition: int) -> EpsilonAudit:
+        audit_seed = derive_seed(seed, "mechanism audit", repetition)
+        releases = run_mechanism(
             claim.mechanism,
             claim.records,
             claim.neighbor,
             runs=runs,
-            seed=own,
+            seed=audit_seed,
             name=claim.name,
             progress=progress,
         )
-        scores, included = score_runs(found, delta=claim.delta, seed=own)
+        scores, included = score_runs(releases, delta=claim.delta, seed=audit_seed)
         return audit_many_runs(
-            scores, included, delta=claim.delta, confidence=confidence, seed=own, quantity=quantity
+            scores, included, delta=claim.delta, confidence=confidence, seed=audit_seed, quantity=quantity
         )
 
-    audits = [audited(0)]
-    if claim.epsilon is not None and audits[0].bound.at_confidence(ALONE) <= claim.epsilon:
+    audits = [run_and_audit(0)]
+    if claim.epsilon is not None and audits[0].bound.at_confidence(SINGLE_AUDIT_CONFIDENCE) <= claim.epsilon:
         while audits[-1].epsilon > claim.epsilon and len(audits) < repetitions(confidence):
-            audits.append(audited(len(audits)))
+            audits.append(run_and_audit(len(audits)))
     first = audits[0]
     run = AuditRun(
         title=claim.name,

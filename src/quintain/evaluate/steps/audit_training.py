@@ -1,4 +1,4 @@
-"""A second opinion on anybody's training: a black box with canaries among its records, held to its claim."""
+"""A second opinion on any training: an audit, by canaries among its records, of the epsilon it claims."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ from quintain.results.quantity import Metric, Quantity
 from quintain.results.records import Claim
 from quintain.results.second_opinion import SecondOpinionResult
 
-SLOW_DOWN = 10
-"""Fewer canaries than one in so many records change a training little; a note says where there are more."""
+MIN_RECORDS_PER_CANARY = 10
+"""With fewer records per canary a note says that the canaries slow the training down."""
 
-INDEPENDENT = (
+ASSUMPTIONS = (
     "assumed: trainings keep nothing of earlier ones (caches, files), and what is claimed holds for any "
     "record, with any label"
 )
@@ -36,15 +36,15 @@ INDEPENDENT = (
 
 @dataclass(frozen=True, slots=True)
 class AuditedClaim:
-    """What is claimed of a training, and how the audit tests it.
+    """The privacy claim of a training, and how the audit tests it.
 
     Args:
-        epsilon: The claim; None where the audit alone is to be seen.
-        delta: Of the claim.
+        epsilon: The claimed epsilon; None to audit without a claim.
+        delta: The claimed delta.
         adjacency: What neighboring data sets differ by.
         canary_kind: A key of ``CANARY_KINDS``, or an ``.npz`` file of canaries.
-        canaries: How many.
-        confidence: Of each audit.
+        canaries: Number of canaries.
+        confidence: Confidence of each audit.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -78,25 +78,26 @@ def audit_training(
     unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Audit a training that is seen from outside alone: by the scores of canaries under its final model.
+    """Audit a training as a black box, by the scores of canaries under its final model.
 
-    Where the audit crosses the claim, it is repeated at once, each time with fresh canaries and coins, a
-    fresh seed and a training of its own, until one does not cross (the claim stays suspect), or chance
-    explains with less than 1e-6 that all did: five at 95 %. That is a contradiction. A claim that is not
-    crossed is not proved by it: the final model shows far less than what the training may release.
+    If the audit's lower bound exceeds the claim, the audit is repeated at once with fresh canaries and coins,
+    a fresh seed and another training. It ends when a bound does not exceed the claim, which stays suspect; or
+    when the probability that all bounds exceed a true claim is below 1e-6 (five audits at 95 %), which is a
+    contradiction. An audit that does not exceed the claim does not prove it: the final model shows far less
+    than what the training may release.
 
     Args:
         training: The training, which makes its own net, noise and batches.
         train: The records.
-        claim: What is claimed of it.
-        control: A training that is named as the same without noise; it is audited as well, and shows how much
-            of a leak such an audit sees.
-        auditor: Bounds epsilon by the scores. One that rests on an assumption is shown beside
-            ``audit_one_run``, which then bounds epsilon.
-        check_seed: Whether the first training is done twice, to tell whether it follows its seed alone. Fresh
-            secret noise is legitimate; the result says which it is.
-        seed: Of canaries, coins, order of records and seeds of trainings.
-        unfinished: Where finished trainings are kept, so that the same call goes on after a kill.
+        claim: The claim to audit.
+        control: The same training without noise, by its owner's word; it is audited as well, and shows how
+            large a leak such an audit finds.
+        auditor: Computes the lower bound from the scores. The bound of an auditor that rests on an assumption
+            is shown beside that of ``audit_one_run``, which is the one that counts.
+        check_seed: Whether the first training is run twice, to find out whether its seed determines its
+            result. Fresh secret noise is legitimate; the result says which it is.
+        seed: Seed of canaries, coins, order of records and seeds of trainings.
+        unfinished: Folder of finished trainings, from which the same call resumes after a kill.
         progress: Shows bars.
 
     Raises:
@@ -127,12 +128,12 @@ def audit_training(
         },
     )
 
-    def trained(of: BlackBoxTraining, name: str, repetition: int) -> CanaryScores:
-        with progress.bar(f"training for the audit: {name}", 1) as done:
-            found = kept.get(
+    def train_and_score(black_box: BlackBoxTraining, name: str, repetition: int) -> CanaryScores:
+        with progress.bar(f"training for the audit: {name}", 1) as advance:
+            scores = kept.get(
                 name,
                 lambda: train_black_box(
-                    of,
+                    black_box,
                     train,
                     make_canaries,
                     canaries=claim.canaries,
@@ -140,64 +141,70 @@ def audit_training(
                     seed=derive_seed(seed, "second opinion", repetition),
                 ),
             )
-            done(1)
-        return found
+            advance(1)
+        return scores
 
-    bounds, assumed = bracket_side(auditor)
+    bound_epsilon, assumed = bracket_side(auditor)
 
-    def audited(seen: CanaryScores) -> EpsilonAudit:
-        return bounds(
-            seen.scores,
-            seen.included,
+    def audit(scores: CanaryScores) -> EpsilonAudit:
+        return bound_epsilon(
+            scores.scores,
+            scores.included,
             delta=claim.delta,
             confidence=claim.confidence,
             seed=derive_seed(seed, "ties"),
             quantity=quantity,
         )
 
-    seen = [trained(training, "training-1", 0)]
-    audits = [audited(seen[0])]
+    trainings = [train_and_score(training, "training-1", 0)]
+    audits = [audit(trainings[0])]
     while (
         claim.epsilon is not None
         and audits[-1].epsilon > claim.epsilon
         and len(audits) < repetitions(claim.confidence)
     ):
-        seen.append(trained(training, f"training-{len(seen) + 1}", len(seen)))
-        audits.append(audited(seen[-1]))
-    follows = None
+        trainings.append(train_and_score(training, f"training-{len(trainings) + 1}", len(trainings)))
+        audits.append(audit(trainings[-1]))
+    repeats_with_seed = None
     if check_seed:
-        again = trained(training, "training-1-again", 0)
-        follows = bool(np.array_equal(again.scores, seen[0].scores))
-    bare = None if control is None else trained(control, "control", 0)
+        again = train_and_score(training, "training-1-again", 0)
+        repeats_with_seed = bool(np.array_equal(again.scores, trainings[0].scores))
+    control_scores = None if control is None else train_and_score(control, "control", 0)
+    control_audit = None if control_scores is None else audit(control_scores)
 
-    def run(title: str, of: list[EpsilonAudit], first: CanaryScores) -> AuditRun:
+    def to_run(title: str, all_audits: list[EpsilonAudit], first: CanaryScores) -> AuditRun:
         experiment = Experiment(first.scores, first.included, coins="ours")
-        return audit_run(title, of, experiment, claim.delta, derive_seed(seed, "ties"), assumed)
+        return audit_run(title, all_audits, experiment, claim.delta, derive_seed(seed, "ties"), assumed)
 
+    control_run = (
+        None
+        if control is None or control_scores is None or control_audit is None
+        else to_run(control.name, [control_audit], control_scores)
+    )
     result = SecondOpinionResult(
         subject=training.name,
         of="training",
-        audit=run(training.name, audits, seen[0]),
+        audit=to_run(training.name, audits, trainings[0]),
         claim=claim.epsilon,
-        control=None if bare is None or control is None else run(control.name, [audited(bare)], bare),
+        control=control_run,
         canary_kind=kind,
-        repeats_with_seed=follows,
-        training_seconds=tuple(one.training_seconds for one in seen),
-        audit_seconds=tuple(one.scoring_seconds for one in seen),
-        fit=seen[0].fit,
+        repeats_with_seed=repeats_with_seed,
+        training_seconds=tuple(one.training_seconds for one in trainings),
+        audit_seconds=tuple(one.scoring_seconds for one in trainings),
+        fit=trainings[0].fit,
     )
     title = f"Privacy of each record, {training.name}"
     bracket = Claim("second-opinion:epsilon", title, "private", result.bracket, primary=True)
     notes = [*_notes(result, claim, len(train)), *delta_warnings(claim.delta, len(train))]
-    notes += _untrained(training.name, seen[0], audits[0])
-    if bare is not None and control is not None:
-        notes += _untrained(control.name, bare, audited(bare))
+    notes += _untrained_notes(training.name, trainings[0], audits[0])
+    if control is not None and control_scores is not None and control_audit is not None:
+        notes += _untrained_notes(control.name, control_scores, control_audit)
     return StepOutput(result, (bracket,), tuple(notes), reproducible=False)
 
 
 def _notes(result: SecondOpinionResult, claim: AuditedClaim, records: int) -> list[str]:
     """Say what the reader must know of a second opinion on a training."""
-    notes = [INDEPENDENT]
+    notes = [ASSUMPTIONS]
     if not result.can_contradict and claim.epsilon is not None:
         notes.append(
             f"an audit of {claim.canaries} canaries can show at most "
@@ -210,26 +217,27 @@ def _notes(result: SecondOpinionResult, claim: AuditedClaim, records: int) -> li
             f"{rounding.epsilon(claim.epsilon)}: this audit is too weak to contradict the claim; use more "
             "canaries or another kind"
         )
-    if claim.canaries * SLOW_DOWN > records:
+    if claim.canaries * MIN_RECORDS_PER_CANARY > records:
         notes.append(
-            f"{claim.canaries} canaries among {records} records, more than one in {SLOW_DOWN}: the model "
-            "learns less than without them; the audit is valid all the same"
+            f"{claim.canaries} canaries among {records} records, more than one in {MIN_RECORDS_PER_CANARY}: "
+            "the model learns less than without them; the audit is valid all the same"
         )
     if claim.epsilon is not None:
         notes += repetition_notes(result.audit, claim.epsilon)
     return notes
 
 
-def _untrained(name: str, seen: CanaryScores, audit: EpsilonAudit) -> list[str]:
-    """Say of a training whether the model that it returns looks as if it had learned nothing.
+def _untrained_notes(name: str, scores: CanaryScores, audit: EpsilonAudit) -> list[str]:
+    """Return a note if the model that a training returns seems to have learned nothing.
 
-    A bound above 0 shows that it has.
+    A lower bound above 0 shows that it has learned something.
     """
-    if not seen.fit.seems_untrained or audit.epsilon > 0:
+    fit = scores.fit
+    if not fit.seems_untrained or audit.epsilon > 0:
         return []
-    right, asked, most = seen.fit.num_correct, seen.fit.num_examples, max(seen.fit.total)
     return [
-        f"{name} returns a model that is right on {right:,} of {asked:,} records that it was trained on, of "
-        f"which {most:,} are of one class: it is not shown to have learned anything, and no audit of such a "
-        f"model tells whether its training is private; see that what {name} returns is the trained model"
+        f"{name} returns a model that is right on {fit.num_correct:,} of {fit.num_examples:,} records that "
+        f"it was trained on, of which {max(fit.total):,} are of one class: it is not shown to have learned "
+        "anything, and no audit of such a model tells whether its training is private; see that what "
+        f"{name} returns is the trained model"
     ]

@@ -23,7 +23,7 @@ def run_check(
         advance(1)
     if model is not None:
         # the first call of a compiled net compiles it, which may last minutes
-        with progress.bar(f"check model{_compiled(model)}", 1) as advance:
+        with progress.bar(f"check model{_compilation_text(model)}", 1) as advance:
             findings += tuple(check_model(model, parts.get("test", first), trained=trained))
             advance(1)
     counts = tuple(
@@ -33,7 +33,7 @@ def run_check(
     return StepOutput(CheckResult(findings, counts, first.class_names, first.shape))
 
 
-def _compiled(model: ClassifierLike) -> str:
-    """Say of a compiled net that it is compiled while it is called."""
+def _compilation_text(model: ClassifierLike) -> str:
+    """Return a remark for compiled nets: the first call compiles them."""
     modules = model.net.modules() if isinstance(model, Classifier) else ()
     return ", compiling it" if any(hasattr(one, "_orig_mod") for one in modules) else ""

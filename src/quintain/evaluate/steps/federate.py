@@ -1,4 +1,4 @@
-"""Train over several sites, beside each site alone and beside all data in one place."""
+"""Train one model over several sites, and compare it with each site alone and with all data in one place."""
 
 import copy
 import time
@@ -34,6 +34,8 @@ from quintain.federated import (
     Aggregation,
     ClientNoise,
     FederatedConfig,
+    Partition,
+    RoundReport,
     SecureSumResult,
     SitePrivacy,
     Strategy,
@@ -41,10 +43,10 @@ from quintain.federated import (
     robust_aggregation,
     simulate,
 )
-from quintain.federated import RoundReport as Facts
 from quintain.federated.engine import Engine, local_engine
 from quintain.federated.fixed_groups import MIN_GROUP_SIZE, groups_of
 from quintain.federated.local import trainable
+from quintain.federated.privacy import FederationPrivacy
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
 from quintain.federated.transport import DropoutStage
@@ -53,10 +55,15 @@ from quintain.models.classifier import Classifier
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
 from quintain.results.records import Claim
-from quintain.training import Recipe, fit
+from quintain.training import fit
 
 ROUNDS_FILE = "rounds.json"
 """The results of the finished rounds of an unfinished run."""
+
+NO_DROPOUT = (
+    "no dropout was simulated: with {sites} sites, one of which may collude with the server, the secure sum "
+    "needs all of them"
+)
 
 
 def run_federate(
@@ -81,74 +88,69 @@ def run_federate(
     progress: Progress = no_progress,
     log: Callable[[str], None] = lambda _line: None,
 ) -> StepOutput:
-    """Split the data over sites, train by secure aggregation, and compare.
+    """Split the data over sites, train one model over them, and compare it with training alone and pooled.
 
-    Unless ``dropout_rates`` are given, one site drops out in the middle round, where the threshold leaves
-    room.
+    Unless ``dropout_rates`` are given, one site drops out in the middle round, if the threshold of the secure
+    sum allows it.
 
-    The sites' numbers of examples are their weights in the average, up to the largest weight by which no site
-    stands out in a sum more than one of two equals; a note says where it cuts. They are public, as the record
-    shows them. The server's view of each round is attacked, and what the difference of two neighboring sums
-    tells of a site is measured and noted.
+    The sites' numbers of examples are their weights in the average. A weight is capped where a site would
+    otherwise stand out in a sum more than one of two equal sites; a note says where. Weights are public, as
+    the record shows. The server's view of each round is attacked, and what the difference of two consecutive
+    sums reveals of a site is measured and noted.
 
-    Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all
-    rounds together; they are trained without privacy, also where ``privacy`` is given.
+    The models of each site alone, and the model on the pooled data, are trained for as many local epochs as a
+    site has in all rounds together; they are trained without privacy, also if ``privacy`` is given.
 
     Args:
-        net: Fresh; trained in place.
+        net: Fresh net; trained in place.
         data: All training examples.
         test: Examples for the accuracies.
-        sites: How many.
-        rounds, epochs: How many rounds, and local epochs a round; by default 12 of one, or with ``privacy`` 6
-            of two, in which DP-SGD takes epochs of its own.
+        sites: Number of sites.
         site_name: Sites are called ``hospital-1`` and so on.
+        rounds, epochs: Number of rounds, and of local epochs a round; by default 12 of one, or with
+            ``privacy`` 6 of two, in which DP-SGD takes epochs of its own.
         secure: Name of the aggregation; the first default if not given.
-        robust: The robust average over sums of groups, which takes equal weights; none if not given.
+        robust: Name of the robust average over sums of groups, in which weights are equal; none if not given.
         privacy: DP-SGD at each site, or noise on the sums; none if not given. Where sites share the noise, it
             is made for the dropouts that are simulated.
-        primary: Whether requirements that name no model mean the common one.
+        primary: Whether requirements that name no model are about the federated one.
         strategy: Name of the strategy; ``fedavgm`` if not given, and ``fedavg`` with ``privacy`` or
             ``robust``.
         dropout_rates: How many sites fall silent in each round.
-        engine: What carries the messages between server and sites.
-        seed: Of split and local training.
+        engine: Carries the messages between server and sites.
+        seed: Seed of the split and of local training.
         folder: Run folder for the weights.
-        unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
+        unfinished: Folder of finished trainings and rounds, from which a run that was killed resumes.
         progress: Shows bars.
         log: Called with a line after each round: who is in the sum, accuracy, seconds.
 
     Raises:
         SettingError: If noise does not go with the aggregation or the number of sites, or too many sites fall
-            silent, or a part of them that is less than one.
+            silent, or the fraction that drops out is less than one site.
         UnknownNameError: If no aggregation or strategy has this name.
         RunFolderError: If ``unfinished`` holds another run.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of rounds that are kept.
     """
     rounds, epochs = rounds_and_epochs(rounds, epochs, is_private=privacy is not None)
     aggregation: Aggregation = choose("aggregation", secure).build()
     if robust:
         aggregation = robust_aggregation(robust, aggregation, sites)
     strategy = strategy or default_strategy(is_private=privacy is not None, robust=robust)
-    together: Strategy = choose("strategy", strategy).build()
+    chosen_strategy: Strategy = choose("strategy", strategy).build()
     require_copyable(net)
-    # of three groups a median stands no dropout
-    spare = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
+    # the median of three groups allows no dropout
+    can_drop_one = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
     if dropout_rates is not None:
-        group_sizes = [len(group) for group in groups_of(sites)] if robust else ()
-        check_dropout_rates(
-            dropout_rates, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1], group_sizes
-        )
+        _check_dropouts(dropout_rates, sites, rounds, is_grouped=bool(robust))
     if isinstance(privacy, ClientNoise):
-        privacy = replace(
-            privacy, max_dropped=dropout_rates.num_silent(sites) if dropout_rates else int(spare)
-        )
-        privacy.check_aggregation(aggregation)
-        privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
-    plan = FederatedConfig(
+        max_dropped = dropout_rates.num_silent(sites) if dropout_rates else int(can_drop_one)
+        privacy = replace(privacy, max_dropped=max_dropped)
+        _check_noise(privacy, net, sites, aggregation)
+    config = FederatedConfig(
         rounds,
-        replace(local_recipe(together), epochs=epochs),
+        replace(local_recipe(chosen_strategy), epochs=epochs),
         max_corrupt=MAX_CORRUPT,
-        strategy=together,
+        strategy=chosen_strategy,
         site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
         client_noise=privacy if isinstance(privacy, ClientNoise) else None,
     )
@@ -160,141 +162,164 @@ def run_federate(
         min_per_class=5 if each_has_every_class(data, sites) else 0,
         prefix=site_name,
     )
-    _check_can_train(net, plan, parts.sites)
-    as_long = replace(plan.local_recipe, epochs=rounds * epochs)
+    _check_can_train(net, config, parts.sites)
+    baseline_recipe = replace(config.local_recipe, epochs=rounds * epochs)
 
-    def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
-        twin = copy.deepcopy(net)
+    def count_correct(module: nn.Module) -> ClassCounts:
+        """Return how many test examples of each class a net classifies correctly."""
+        return clean_counts(Classifier(module, num_classes=test.num_classes), test)
+
+    def train_baseline(examples: Dataset, label: str) -> ClassCounts:
+        """Train a copy of the net on some examples, without the other sites, and test it."""
+        baseline = copy.deepcopy(net)
         fit(
-            twin,
+            baseline,
             examples,
-            recipe,
+            baseline_recipe,
             seed=derive_seed(seed, label),
             checkpoint=unfinished and unfinished / f"{label}.safetensors",
             progress=progress,
             progress_label=label,
         )
-        return clean_counts(Classifier(twin, num_classes=test.num_classes), test)
+        return count_correct(baseline)
 
-    alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
-    pooled = reached(as_long, data, "pooled")
-    found: dict[int, RoundResult] = {one.round: one for one in _kept_rounds(unfinished)}
+    alone = {name: train_baseline(part, f"{name} alone") for name, part in parts.sites.items()}
+    pooled = train_baseline(data, "pooled")
+    results: dict[int, RoundResult] = {one.round: one for one in _load_rounds(unfinished)}
 
-    clock = [time.monotonic()]
+    round_ends = [time.monotonic()]
 
-    def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
-        one = _round(facts, clean_counts(Classifier(net.eval(), num_classes=test.num_classes), test))
-        found[one.round] = one
+    def on_round(round_report: RoundReport, _sum: SecureSumResult | None) -> None:
+        result = _to_result(round_report, count_correct(net.eval()))
+        results[result.round] = result
         if unfinished is not None:
-            write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(found.values())))
-        clock.append(time.monotonic())
-        log(round_line(one, plan.rounds, facts.abort_reason, clock[-1] - clock[-2]))
+            write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(results.values())))
+        round_ends.append(time.monotonic())
+        log(round_line(result, config.rounds, round_report.abort_reason, round_ends[-1] - round_ends[-2]))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     weights = (
-        dict.fromkeys(sizes, 1) if robust else capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
+        dict.fromkeys(sizes, 1)
+        if robust
+        else capped_weights(sizes, config.terms(sites)[1], config.max_corrupt)
     )
-    plan = replace(plan, weights=weights)
+    config = replace(config, weights=weights)
     try:
-        done = simulate(
+        run = simulate(
             parts.sites,
             net,
-            plan,
+            config,
             seed=derive_seed(seed, "federate"),
             aggregation=aggregation,
             folder=unfinished,
-            dropouts=_dropouts(list(parts.sites), rounds, dropout_rates, spare, aggregation, seed),
+            dropouts=_dropouts(list(parts.sites), rounds, dropout_rates, can_drop_one, aggregation, seed),
             engine=engine,
             progress=progress,
             on_round=on_round,
         )
     except KeyboardInterrupt:
-        kept = f"{len(found)} of {rounds} rounds of federated training" if unfinished and found else ""
+        kept = f"{len(results)} of {rounds} rounds of federated training" if unfinished and results else ""
         raise KeyboardInterrupt(kept) from None
     subject = save_model(net, folder, "federated", "federated model", classes=test.num_classes)
-    counts, spent = parts.class_counts(), done.privacy
-    personal = {
-        name: clean_counts(Classifier(model, num_classes=test.num_classes), test)
-        for name, model in done.personal_models.items()
-    }
+    spent = run.privacy
+    personal = {name: count_correct(model) for name, model in run.personal_models.items()}
     result = FederateResult(
         model=subject.file,
-        sites=tuple(
-            SiteResult(
-                name,
-                counts[name],
-                alone[name],
-                epsilon=spent.epsilon_by_site.get(name) if spent else None,
-                personal_counts=personal.get(name),
-            )
-            for name in parts.sites
-        ),
-        rounds=tuple(found[facts.index + 1] for facts in done.rounds),
+        sites=_site_results(parts, alone, personal, spent),
+        rounds=tuple(results[round_report.index + 1] for round_report in run.rounds),
         centralized_counts=pooled,
-        protocol=aggregation.protocol(done.num_sites, done.threshold),
+        protocol=aggregation.protocol(run.num_sites, run.threshold),
         server_saw_updates=not aggregation.hides_updates,
         aggregation=aggregation.name,
         guarantee=aggregation.guarantee,
         privacy=None if spent is None else privacy_record(spent),
-        strategy=together.name,
+        strategy=chosen_strategy.name,
     )
     notes = (
         *unseen_class_notes(data, test),
-        *run_notes(done, aggregation),
-        *personal_notes(together, personal),
-        *weight_notes(done, plan, weights, weights if robust else sizes),
+        *run_notes(run, aggregation),
+        *personal_notes(chosen_strategy, personal),
+        *weight_notes(run, config, weights, weights if robust else sizes),
+        *(() if can_drop_one or dropout_rates is not None else (NO_DROPOUT.format(sites=sites),)),
     )
-    if not spare and dropout_rates is None:
-        notes += (
-            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
-            "secure sum needs all of them",
-        )
     claims: tuple[Claim, ...] = (
         clean_accuracy_claim(subject, test, primary=primary),
-        *(() if spent is None else (privacy_claim(subject.name, plan, spent, data, unfinished),)),
+        *(() if spent is None else (privacy_claim(subject.name, config, spent, data, unfinished),)),
     )
     return StepOutput(result, claims, notes, reproducible=spent is None)
 
 
-def _check_can_train(net: nn.Module, plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
-    """Refuse a net that no site can train, and an epsilon that no noise reaches at some site."""
-    if plan.site_privacy is not None:
+def _check_dropouts(rates: DropoutRates, sites: int, rounds: int, *, is_grouped: bool) -> None:
+    """Raise if more sites fall silent than a round allows."""
+    group_sizes = [len(group) for group in groups_of(sites)] if is_grouped else ()
+    check_dropout_rates(rates, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1], group_sizes)
+
+
+def _check_noise(noise: ClientNoise, net: nn.Module, sites: int, aggregation: Aggregation) -> None:
+    """Raise if noise on the sums does not go with the aggregation, the net or the number of sites."""
+    noise.check_aggregation(aggregation)
+    noise.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
+
+
+def _check_can_train(net: nn.Module, config: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
+    """Raise if the net cannot be trained, or if no noise reaches the epsilon at some site."""
+    if config.site_privacy is not None:
         for data in sites.values():
-            plan.site_privacy.plan(len(data), plan.rounds)
-    try_training(net, plan, next(iter(sites.values())))
+            config.site_privacy.plan(len(data), config.rounds)
+    try_training(net, config, next(iter(sites.values())))
 
 
 def _dropouts(
     names: list[str],
     rounds: int,
     dropout_rates: DropoutRates | None,
-    spare: bool,
+    can_drop_one: bool,
     aggregation: Aggregation,
     seed: int,
 ) -> Dropouts:
-    """Return who falls silent when: as asked, or one site in the middle round if there is one to spare."""
+    """Return who falls silent when: by the given rates, or one site in the middle round if allowed."""
     if dropout_rates is not None:
         return planned_dropouts(names, rounds, dropout_rates, aggregation.replies, seed)
-    return {rounds // 2: {names[len(names) // 2]: DropoutStage.MASKED}} if spare else {}
+    return {rounds // 2: {names[len(names) // 2]: DropoutStage.MASKED}} if can_drop_one else {}
+
+
+def _site_results(
+    parts: Partition,
+    alone: Mapping[str, ClassCounts],
+    personal: Mapping[str, ClassCounts],
+    spent: FederationPrivacy | None,
+) -> tuple[SiteResult, ...]:
+    """Return the record of each site: its data, its model alone, its personal model and its epsilon."""
+    class_counts = parts.class_counts()
+    return tuple(
+        SiteResult(
+            name,
+            class_counts[name],
+            alone[name],
+            epsilon=spent.epsilon_by_site.get(name) if spent else None,
+            personal_counts=personal.get(name),
+        )
+        for name in parts.sites
+    )
 
 
 ROUNDS = TypeAdapter(list[RoundResult])
 
 
-def _kept_rounds(unfinished: Path | None) -> list[RoundResult]:
-    """The results of finished rounds; those beyond the kept state are made again."""
+def _load_rounds(unfinished: Path | None) -> list[RoundResult]:
+    """Return the results of finished rounds; those of rounds that are run again will be replaced."""
     path = unfinished and unfinished / ROUNDS_FILE
     return ROUNDS.validate_json(read_bytes(path)) if path and path.exists() else []
 
 
-def _round(facts: Facts, reached: ClassCounts) -> RoundResult:
+def _to_result(report: RoundReport, counts: ClassCounts) -> RoundResult:
     return RoundResult(
-        round=facts.index + 1,
-        global_counts=reached,
-        survivors=facts.survivors,
-        dropped=facts.dropped,
-        sum_exact=facts.simulated.exact,
-        masked_vectors=facts.masked_vectors,
-        bytes_uploaded=max(facts.bytes_uploaded.values(), default=0),
-        seconds=facts.seconds,
+        round=report.index + 1,
+        global_counts=counts,
+        survivors=report.survivors,
+        dropped=report.dropped,
+        sum_exact=report.simulated.exact,
+        masked_vectors=report.masked_vectors,
+        bytes_uploaded=max(report.bytes_uploaded.values(), default=0),
+        seconds=report.seconds,
     )

@@ -216,7 +216,7 @@ def run_harden(
         chosen = tried[[point.is_chosen for point in points].index(True)]
         defense, checkpoint = chosen.defense, chosen.checkpoint  # that training is not done again
         notes = (*notes, _front_note(points, ball))
-    subject, training, said = train_defense(
+    subject, training, training_notes = train_defense(
         net,
         train,
         test,
@@ -276,7 +276,7 @@ def run_harden(
     return StepOutput(
         HardenResult((training,), (attacked, *(one[0] for one in more)), points),
         (clean, *claims, *(claim for one in more for claim in one[2])),
-        (*unseen_class_notes(train, test), *said, *notes),
+        (*unseen_class_notes(train, test), *training_notes, *notes),
     )
 
 

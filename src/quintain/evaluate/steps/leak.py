@@ -17,7 +17,7 @@ from quintain.evaluate.images import drawable
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.kept_reconstructions import (
     interruption_of_reconstructions,
-    reconstruct_or_read,
+    reconstruct_or_load,
     reconstruction_settings,
 )
 from quintain.evaluate.leaks.pictures import measure
@@ -118,7 +118,7 @@ def run_leak(
     def reconstruct_each(name: str, update: Tensor, tv_weights: Sequence[float]) -> list[Tensor]:
         with interruption_of_reconstructions(kept):
             return [
-                reconstruct_or_read(
+                reconstruct_or_load(
                     attack,
                     net,
                     update,
@@ -159,8 +159,8 @@ def run_leak(
     for number, (one, images) in enumerate(zip(sent, reconstructions, strict=True)):
         works = not number or attempts[0].leaks
         attempts.append(best_attempt(number, one, images, baselines, album, works=works))
-    shown = attempts[0].site - 1
-    original = x[shown]
+    index = attempts[0].site - 1
+    original = x[index]
     result = LeakResult(
         original=album.store("leak-original", original, "the original"),
         reconstructions=tuple(attempts),

@@ -142,10 +142,10 @@ def run_leaks(
         seconds=time.perf_counter() - clock,
         failure_reason="; ".join(dict.fromkeys(map(str, failures))),
     )
-    said = tuple(
+    leak_notes = tuple(
         dict.fromkeys((*(note for each in found for note in each.notes), *_plan_notes(plan, attacks)))
     )
-    return StepOutput(result, claims, (*said, *notes), not_done=tuple(missing))
+    return StepOutput(result, claims, (*leak_notes, *notes), not_done=tuple(missing))
 
 
 def check_leaks(plan: LeakPlan, attacks: Sequence[LeakageAttack], *, folder: Path) -> None:

@@ -104,7 +104,7 @@ def run_replay(
         rows=tuple(_attack_rows(replay, stored, threats, data, correct)),
         examples=per_example(data, predicted, np.zeros(len(data)), smallest, replay.invalid),
         threat_type=common_threat_type(threats),
-        break_log=BreakLog(found_by=tuple(_found_by(replay, origin.attacks, correct))),
+        break_log=BreakLog(found_by=tuple(_best_attacks(replay, origin.attacks, correct))),
         target_class=origin.target_class,
     )
     judged = replay.is_stored & correct & ~replay.invalid
@@ -242,7 +242,7 @@ def _attack_rows(
             )
 
 
-def _found_by(replay: _Replay, attacks: Sequence[str], correct: np.ndarray) -> Iterator[str]:
+def _best_attacks(replay: _Replay, attacks: Sequence[str], correct: np.ndarray) -> Iterator[str]:
     """Yield for each example the attack whose stored change is the smallest that breaks it; empty if none."""
     for is_correct, invalid, radius in zip(correct, replay.invalid, replay.radius.T, strict=True):
         if not is_correct:

@@ -36,7 +36,7 @@ APPROVED_FILE = "approved.toml"
 SITE_EPSILON = "privacy of a site"
 NET_TERMS = ("parameters", "digest", SITE_EPSILON)
 """What is known once the model's program has run."""
-ENOUGH_LEFT = 3
+MIN_REMAINING_UPDATES = 3
 """Updates that are to be left of a sum for whoever is in it; of fewer, the approval says so."""
 Terms = Mapping[str, str]
 
@@ -91,7 +91,7 @@ def require_approved(settings: ClientSettings, terms: Terms) -> None:
         SettingError: If there is no approval, others may have written it, or a term differs, with all that
             do.
     """
-    then = _approved(settings)
+    then = _read_approved_terms(settings)
     changed = [
         f"{name} was {then[name]!r}, is {text!r}" if name in then else f"{name} is new: {text!r}"
         for name, text in terms.items()
@@ -118,7 +118,7 @@ def require_still_approved(settings: ClientSettings, terms: Terms, roster: Roste
         SettingError: If it has.
         StorageError: If the journal's folder cannot be used.
     """
-    now, newest = _approved(settings), last_accepted(settings.accepted)
+    now, newest = _read_approved_terms(settings), last_accepted(settings.accepted)
     other = [name for name in sorted({*now, *terms}) if now.get(name) != terms.get(name)]
     if newest != roster:
         version = "none" if newest is None else f"version {newest.version}, {newest.digest.hex()[:16]}"
@@ -134,11 +134,11 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
     """Return what plan and roster say, in words; no program of the model runs."""
     config = file.config
     privacy, sums, first = config.site_privacy, file.aggregation, file.initial_weights
-    opened, min_survivors = _smallest_opened(file, roster)
+    opened, min_survivors = _describe_opening(file, roster)
     key = f" under the key {sums.key_id.hex()}" if isinstance(sums, HomomorphicSum) else ""
     terms = {
         "model": _model(file),
-        "first weights": f"drawn with seed {file.seed}" if first is None else _hashed(first, first.name),
+        "first weights": f"drawn with seed {file.seed}" if first is None else _hash_text(first, first.name),
         "data": file.data_text,
         "rounds": str(config.rounds),
         "recipe": _sentence(config.local_recipe if privacy is None else privacy),
@@ -178,18 +178,18 @@ def net_terms(deployment: Deployment) -> dict[str, str]:
     return terms
 
 
-def _smallest_opened(file: PlanFile, roster: Roster) -> tuple[str, int]:
-    """Say which sites open a sum, and return of how few it may be."""
+def _describe_opening(file: PlanFile, roster: Roster) -> tuple[str, int]:
+    """Return, in words, which sites open a sum, and the number of sites that the smallest sum has."""
     sums, (threshold, min_survivors) = file.aggregation, file.config.terms(len(roster))
     if not isinstance(sums, GroupedSum):
         return f"{threshold} of {len(roster)} sites open a sum, of {min_survivors} or more", min_survivors
     groups = groups_of(len(roster), sums.group_size)
     needed = [min_members(len(members), len(roster), min_survivors) for members in groups]
-    said = "; ".join(
+    members_text = "; ".join(
         f"{count} of {', '.join(map(readable_name, roster.names_of(members)))}"
         for count, members in zip(needed, groups, strict=True)
     )
-    return f"each group opens a sum of its own: {said}", min(needed)
+    return f"each group opens a sum of its own: {members_text}", min(needed)
 
 
 def _clip(config: FederatedConfig) -> str:
@@ -230,12 +230,12 @@ def _smallest_sum(min_survivors: int, max_corrupt: int, *, is_of_all: bool) -> d
     """
     known = max(max_corrupt, 1)
     left = min_survivors - known
-    if left >= ENOUGH_LEFT:
+    if left >= MIN_REMAINING_UPDATES:
         return {}
     who = "one of them, which can take its" if known == 1 else f"{known} of them, which can take their"
     what = "another site's update" if left <= 1 else "two others' updates, each hidden by the other alone"
     mend = (
-        f"min_survivors = {known + ENOUGH_LEFT} leaves {ENOUGH_LEFT}"
+        f"min_survivors = {known + MIN_REMAINING_UPDATES} leaves {MIN_REMAINING_UPDATES}"
         if is_of_all
         else "the sum of a group, which robust makes small; without robust it is of all sites"
     )
@@ -249,8 +249,8 @@ def readable_name(name: str) -> str:
     return name if name.isascii() else f"{name} = {name!a}"
 
 
-def _approved(settings: ClientSettings) -> dict[str, str]:
-    """Read what was approved."""
+def _read_approved_terms(settings: ClientSettings) -> dict[str, str]:
+    """Return the approved terms by name, as ``quintain client approve`` has written them."""
     place = private_folder(settings.state) / APPROVED_FILE
     if not place.exists():
         raise SettingError(
@@ -283,10 +283,10 @@ def _model(file: PlanFile) -> str:
     name = (
         f"{os.path.relpath(program, file.path.absolute().parent.resolve())}:{file.model.rpartition(':')[2]}"
     )
-    return _hashed(program, name)
+    return _hash_text(program, name)
 
 
-def _hashed(path: Path, name: str) -> str:
+def _hash_text(path: Path, name: str) -> str:
     return f"{name}, SHA-256 {sha256_file(path)}"
 
 

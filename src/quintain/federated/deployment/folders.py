@@ -44,8 +44,8 @@ def private_folder(path: Path, *, forbidden: int = FORBIDDEN_MODE) -> Path:
 
 
 @contextmanager
-def used_alone(path: Path) -> Iterator[None]:
-    """Keep other daemons and servers out of a folder while this process uses it, however it ends.
+def lock_folder(path: Path) -> Iterator[None]:
+    """Lock a folder against other daemons and servers while this process uses it.
 
     Raises:
         StorageError: If another one uses it, or a file cannot be made in it.

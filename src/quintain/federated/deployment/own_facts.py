@@ -38,7 +38,7 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
     config = deployment.plan.config
     if config.site_privacy is not None:
         release = config.site_privacy.release(data, config.rounds, units)
-        noted, delta = _noted(settings, release), config.site_privacy.delta
+        noted, delta = _read_ledgers(settings, release), config.site_privacy.delta
         whole = {deployment.training: Ledger([replace(release, steps=config.rounds * release.steps)])}
         found["spent here"] = (
             f"{_in_words(noted.values(), delta)}, by all private trainings that the journal knows "
@@ -66,12 +66,12 @@ def _noisy_sums(settings: ClientSettings, deployment: Deployment) -> dict[str, s
 
 def _whose(settings: ClientSettings, data: Dataset) -> str:
     """Say whom some examples are of: lines in another order than the examples have the right number, too."""
-    lines, said = read_lines(settings.units or Path()), []
+    lines, owners = read_lines(settings.units or Path()), []
     for position in sorted({0, len(data) // 3, 2 * len(data) // 3, len(data) - 1}):
         file = data.file_of(position)
         name = f"number {position + 1}" if file is None else "/".join(file.parts[-2:])
-        said.append(f"{name if name.isprintable() else ascii(name)} is of {lines[position]!r}")
-    return ", ".join(said)
+        owners.append(f"{name if name.isprintable() else ascii(name)} is of {lines[position]!r}")
+    return ", ".join(owners)
 
 
 def _first_weights(settings: ClientSettings, deployment: Deployment) -> dict[str, str]:
@@ -117,17 +117,17 @@ def spent_in_all(settings: ClientSettings, deployment: Deployment, release: Rele
     Raises:
         StorageError: If the journal cannot be read.
     """
-    noted, budget = _noted(settings, release), deployment.plan.config.site_privacy
+    noted, budget = _read_ledgers(settings, release), deployment.plan.config.site_privacy
     if budget is None or not set(noted) - {deployment.training}:
         return ""
     return f"{_in_words(noted.values(), budget.delta)} by all {len(noted)} private trainings of this site"
 
 
-def _noted(settings: ClientSettings, release: Release) -> dict[str, Ledger]:
+def _read_ledgers(settings: ClientSettings, release: Release) -> dict[str, Ledger]:
     return noted_trainings(FolderJournal(settings.journal), lambda: release)
 
 
 def _in_words(ledgers: Iterable[Ledger], delta: float) -> str:
     totals = sorted(add_ledgers(ledgers).items())
-    said = " and ".join(f"epsilon {epsilon(one.epsilon(delta))} for one {unit}" for unit, one in totals)
-    return f"{said} at delta {delta:g}" if said else "nothing"
+    text = " and ".join(f"epsilon {epsilon(one.epsilon(delta))} for one {unit}" for unit, one in totals)
+    return f"{text} at delta {delta:g}" if text else "nothing"

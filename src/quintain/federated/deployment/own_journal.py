@@ -50,5 +50,5 @@ def bind_journal(settings: ClientSettings) -> None:
     """
     place = private_folder(settings.state) / JOURNAL_FILE
     if not place.exists():
-        said = f"{FolderJournal(settings.journal).name()} {settings.federation}".strip()
-        write_atomically(place, f"{said}\n".encode(), mode=0o600)
+        text = f"{FolderJournal(settings.journal).name()} {settings.federation}".strip()
+        write_atomically(place, f"{text}\n".encode(), mode=0o600)

@@ -38,7 +38,7 @@ from quintain.federated.deployment.plan_tables import (
     read_strategy,
     read_weights,
 )
-from quintain.federated.deployment.toml_table import named_in, place_of, read_table
+from quintain.federated.deployment.toml_table import place_of, prefix_errors, read_table
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.secagg.keys import Roster
@@ -127,7 +127,7 @@ class PlanFile:
             )
         strategy = read_strategy(path, values.get("strategy"))
         weights = read_weights(path, values.get("weights"))
-        with named_in(path):
+        with prefix_errors(path):
             config = FederatedConfig(
                 local_recipe=recipe,
                 strategy=strategy,
@@ -196,7 +196,7 @@ class PlanFile:
             **sizes,
         ).net
         Classifier(net, num_classes=self.num_classes, name=self.model).predict(torch.zeros(2, *self.shape))
-        with named_in(self.path):
+        with prefix_errors(self.path):
             data = f"{self.data_text}, for {self.program_text}"
             plan = TrainingPlan.for_net(roster, self.config, net, data=data)
             ClientConfig(plan, self.aggregation)  # what a client would refuse is refused before the approval

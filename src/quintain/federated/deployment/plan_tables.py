@@ -9,7 +9,7 @@ from quintain.core.registry import choose
 from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.client_noise import ClientNoise
-from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.deployment.toml_table import prefix_errors, read_table
 from quintain.federated.grouped_sum import robust_aggregation
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.site_privacy import SitePrivacy, private_sites
@@ -35,7 +35,7 @@ def read_recipe(path: Path, given: object, *, is_private: bool) -> Recipe:
     values: dict[str, Any] = read_table(
         path, given, get_type_hints(Recipe), required=["epochs"], table="recipe"
     )
-    with named_in(path, "recipe"):
+    with prefix_errors(path, "recipe"):
         return Recipe(**values)
 
 
@@ -46,7 +46,7 @@ def read_strategy(path: Path, given: object) -> Strategy:
         SettingError: If there is no such strategy, a key is none of its, or a value is wrong.
     """
     if given is None or isinstance(given, str):
-        with named_in(path):
+        with prefix_errors(path):
             made: Strategy = choose("strategy", given or "").build()
         return made
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
@@ -54,14 +54,14 @@ def read_strategy(path: Path, given: object) -> Strategy:
             f"{path}: strategy = {given!r}; expected a name of 'quintain list strategy', or a table "
             '[strategy] with name = "fedprox" and what it takes, such as mu = 0.1'
         )
-    with named_in(path, "strategy"):
+    with prefix_errors(path, "strategy"):
         found = choose("strategy", given["name"]).load()
     names = [one.name for one in fields(found) if one.init] if is_dataclass(found) else []
     types = get_type_hints(found)
     kinds = {"name": str, **{name: types[name] for name in names}}
     values: dict[str, Any] = read_table(path, given, kinds, table="strategy")
     del values["name"]
-    with named_in(path, "strategy"):
+    with prefix_errors(path, "strategy"):
         taken: Strategy = found(**values)
     return taken
 
@@ -77,7 +77,7 @@ def read_privacy(path: Path, given: object) -> tuple[SitePrivacy | None, Privacy
     kinds = {**get_type_hints(SitePrivacy), "unit": PrivacyUnit}
     values: dict[str, Any] = read_table(path, given, kinds, required=["epsilon"], table="privacy")
     unit: PrivacyUnit = values.pop("unit", "record")
-    with named_in(path, "privacy"):
+    with prefix_errors(path, "privacy"):
         usual = private_sites(values.pop("epsilon"), values.pop("delta", 1e-5), None)
         return replace(usual, **values), unit
 
@@ -97,7 +97,7 @@ def read_noise(path: Path, given: object) -> ClientNoise | None:
         required=["clip_norm", "noise_multiplier"],
         table="noise",
     )
-    with named_in(path, "noise"):
+    with prefix_errors(path, "noise"):
         return ClientNoise(**values)
 
 

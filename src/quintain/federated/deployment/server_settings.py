@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 from quintain.core.errors import SettingError
 from quintain.federated.deployment.plan_file import Deployment, load_plan
-from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.deployment.toml_table import prefix_errors, read_table
 from quintain.federated.enrolment import load_roster
 from quintain.federated.server import Server
 from quintain.federated.toml_files import read_toml
@@ -67,7 +67,7 @@ class ServerSettings:
                 f"{path}: state and model are one file, {values['state']}; expected two: the model would be "
                 "written over the state after each round, and no killed server could go on"
             )
-        with named_in(path, "deadlines"):
+        with prefix_errors(path, "deadlines"):
             return cls(path=path, deadlines=Deadlines(**seconds), **values)
 
     def deployment(self) -> Deployment:

@@ -9,7 +9,7 @@ from quintain.federated.deployment.approval import (
     require_approved,
     require_still_approved,
 )
-from quintain.federated.deployment.folders import MAY_WRITE, private_folder, used_alone
+from quintain.federated.deployment.folders import MAY_WRITE, lock_folder, private_folder
 from quintain.federated.deployment.own_facts import spent_in_all
 from quintain.federated.deployment.own_journal import bind_journal, require_own_journal
 from quintain.federated.deployment.plan_file import PlanFile
@@ -33,7 +33,7 @@ def run_daemon(settings: ClientSettings) -> None:
     private_folder(settings.journal, forbidden=MAY_WRITE)
     # daemons of several federations have one journal, and each its own folder of accepted rosters in it
     accepted = private_folder(settings.accepted, forbidden=MAY_WRITE)
-    with used_alone(state), used_alone(accepted), site_log(state) as log:
+    with lock_folder(state), lock_folder(accepted), site_log(state) as log:
         site = start_site(settings, log)
         listening = listen(settings.socket)
         client, name = site.client, ascii(site.client.name)

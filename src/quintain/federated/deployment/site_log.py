@@ -108,9 +108,11 @@ class LoggedClient:
                 self._check_task()
             reply = self.client.handle(message)
         except Exception as error:  # of the user's net; its text stays in the site's own log
-            said = str(error) if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
+            error_text = (
+                str(error) if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
+            )
             self._say(
-                f"{what}: refused after {self._clock() - started:.2f} s, {len(message):,} bytes: {said}"
+                f"{what}: refused after {self._clock() - started:.2f} s, {len(message):,} bytes: {error_text}"
             )
             self._log.debug("where that was", exc_info=error)
             return b""
@@ -141,19 +143,19 @@ class LoggedClient:
     def _about(self) -> str:
         """What has come of training: loss, clipped entries, and what it has spent."""
         client, update = self.client, self.client.update
-        said = []
+        facts = []
         if update is not None:
             length = client.config.plan.length
-            said += [] if math.isnan(update.loss) else [f"loss {update.loss:.4g}"]
-            said += [f"{update.num_clipped:,} of {length:,} entries clipped"]
+            facts += [] if math.isnan(update.loss) else [f"loss {update.loss:.4g}"]
+            facts += [f"{update.num_clipped:,} of {length:,} entries clipped"]
         budget = client.config.plan.config.site_privacy
         if budget is not None:
             spent = epsilon(client.ledger.epsilon(budget.delta))
-            said += [
+            facts += [
                 f"epsilon {spent} of {budget.epsilon:g} spent at delta {budget.delta:g}",
                 self._spent_in_all(),
             ]
-        return "".join(f", {one}" for one in said if one)
+        return "".join(f", {one}" for one in facts if one)
 
     def _say(self, text: str) -> None:
         """Log one line; what another party wrote in it can neither break nor color it."""

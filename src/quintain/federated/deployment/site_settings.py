@@ -25,7 +25,7 @@ from quintain.dp import PrivacyUnits
 from quintain.federated.client import Client
 from quintain.federated.client_config import ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
-from quintain.federated.deployment.toml_table import named_in, place_of, read_table
+from quintain.federated.deployment.toml_table import place_of, prefix_errors, read_table
 from quintain.federated.enrolment import load_identity
 from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
@@ -104,7 +104,7 @@ class ClientSettings:
                 f"{path}: state = '{state}' and journal = '{journal}' are one folder, or one is in the "
                 "other; expected two beside each other: a state may be put back from a copy, a journal never"
             )
-        with named_in(path):
+        with prefix_errors(path):
             accepted_folder(values["journal"], values.get("federation", ""))
         return cls(path=path, **values)
 
@@ -228,7 +228,7 @@ class ClientSettings:
                 f"examples, the {file.unit} that it is of, which {file.path} protects"
             )
         found = PrivacyUnits(read_lines(self.units), name=file.unit)
-        with named_in(self.units):
+        with prefix_errors(self.units):
             found.check_length(len(data))
         return found
 

@@ -51,19 +51,19 @@ def read_table(
     values: dict[str, object] = {}
     for key, kind in kinds.items():
         if key in entries:
-            expected = _expected(entries[key], kind) or _if_too_large(entries[key])
+            expected = _type_problem(entries[key], kind) or _if_too_large(entries[key])
             if expected:
-                problems.append(f"{where}{key} = {_shown(entries[key])}; expected {expected}")
+                problems.append(f"{where}{key} = {_short_repr(entries[key])}; expected {expected}")
             else:
-                values[key] = _converted(path, entries[key], kind)
+                values[key] = _convert(path, entries[key], kind)
     if problems:
         raise SettingError("; ".join(problems))
     return values
 
 
 @contextmanager
-def named_in(path: Path, table: str = "") -> Iterator[None]:
-    """Put the file's name, and the table's, before what is refused of its values."""
+def prefix_errors(path: Path, table: str = "") -> Iterator[None]:
+    """Put the file's and the table's name before the message of an error about their values."""
     try:
         yield
     except (UsageError, ProtocolError) as error:
@@ -76,8 +76,8 @@ def place_of(path: Path, value: str) -> Path:
     return (path.absolute().parent / Path(value).expanduser()).resolve()
 
 
-def _expected(value: object, kind: object) -> str:
-    """Say what is expected of a value; nothing if it is that."""
+def _type_problem(value: object, kind: object) -> str:
+    """Return what is expected of a value; empty if the value is of that kind."""
     kinds = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else [kind]
     (one,) = kinds
     if one is object:
@@ -99,13 +99,13 @@ def _if_too_large(value: object) -> str:
     return "" if fits else "whole numbers of at most 64 bits, from -2^63 to below 2^63"
 
 
-def _shown(value: object) -> str:
-    """Return a value as its file has it, cut where it is long."""
+def _short_repr(value: object) -> str:
+    """Return a value as the file has it, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
-def _converted(path: Path, value: object, kind: object) -> object:
+def _convert(path: Path, value: object, kind: object) -> object:
     if kind in (Path, Path | None):
         return place_of(path, str(value))
     if kind in (float, float | None) and isinstance(value, int):

@@ -80,11 +80,11 @@ def hash_recipe(content: RecordDict, message_type: str, run_config: Mapping[str,
         record = content[key]
         if key == PROTOCOL_RECORD:
             continue
-        told: list[tuple[str, object]] = []
+        settings: list[tuple[str, object]] = []
         if isinstance(record, ConfigRecord | MetricRecord):
             left_out = {ROUND_KEY} if isinstance(record, ConfigRecord) else set()
-            told = sorted((name, value) for name, value in record.items() if name not in left_out)
-        parts.append(repr((type(record).__name__, key, told)).encode())
+            settings = sorted((name, value) for name, value in record.items() if name not in left_out)
+        parts.append(repr((type(record).__name__, key, settings)).encode())
     return tagged_hash("flower recipe", *parts).hex()
 
 
@@ -125,7 +125,7 @@ def update_of(new: Arrays, old: Arrays) -> Vector:
     )
 
 
-def moved(old: Arrays, change: Vector) -> dict[str, NDArray[np.generic]]:
+def apply_change(old: Arrays, change: Vector) -> dict[str, NDArray[np.generic]]:
     """Return a model plus a change (length,), computed in float64 and rounded once to each array's type."""
     arrays, start = dict(old), 0
     for name, array in old.items():

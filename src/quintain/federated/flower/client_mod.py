@@ -79,7 +79,7 @@ def _answer(site: SiteSettings, message: Message, context: Context, call_next: C
     """Return the reply to a message; every refusal is an exception."""
     kind = message.metadata.message_type.partition(".")[0]
     if kind == MessageType.TRAIN:
-        with site.folder.locked():
+        with site.folder.lock():
             site = site.with_accepted_roster()
             data = _sum_message(message)
             if message_type_of(data) is SumMessage.OFFER:
@@ -115,16 +115,14 @@ def _join(site: SiteSettings, message: Message, context: Context, call_next: Cli
     site.terms.roster.index(identity.name)
     made_for = site.terms.vector_hash(facts)
     if site.folder.kept_update(made_for) is None:
-        update = _trained(message, context, call_next, old)
-        encoded = _encoded(site, identity.name, update, facts)
+        update = _train(message, context, call_next, old)
+        encoded = _encode(site, identity.name, update, facts)
         site.folder.keep_update(made_for, encoded)
     return site.folder.join(site.terms, identity, facts, offer, secrets.token_bytes)
 
 
-def _trained(
-    message: Message, context: Context, call_next: ClientAppCallable, old: flat.Arrays
-) -> flat.Vector:
-    """Let the app train, as if there were no sum, and return what that changed."""
+def _train(message: Message, context: Context, call_next: ClientAppCallable, old: flat.Arrays) -> flat.Vector:
+    """Let the app train as without a secure sum, and return its update."""
     task = copy.copy(message)
     task.content = RecordDict(
         {key: record for key, record in message.content.items() if key != flat.PROTOCOL_RECORD}
@@ -133,7 +131,7 @@ def _trained(
     return flat.update_of(flat.to_arrays(flat.only_arrays(out.content)), old)
 
 
-def _encoded(site: SiteSettings, name: str, update: flat.Vector, facts: RoundFacts) -> EncodedVector:
+def _encode(site: SiteSettings, name: str, update: flat.Vector, facts: RoundFacts) -> EncodedVector:
     encoding = site.terms.policy(facts).encoding
     clipped = encoding.count_clipped(update)
     if clipped:

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.deployment import ServerSettings
-from quintain.federated.deployment.folders import private_folder, used_alone
+from quintain.federated.deployment.folders import lock_folder, private_folder
 from quintain.federated.flower.grid_transport import GridTransport
 from quintain.federated.flower.nodes import gather_sites
 from quintain.federated.privacy import noise_privacy, text_of
@@ -19,7 +19,7 @@ from quintain.federated.secagg.policy import ROUND_BYTES
 from quintain.federated.secagg.primitives import KEY_BYTES
 from quintain.federated.server import Server
 from quintain.federated.transport import Deadlines
-from quintain.federated.transport_progress import TransportProgress, told_report
+from quintain.federated.transport_progress import TransportProgress, report_text
 
 SETTINGS_KEY = "quintain-server"
 """The key of a run's configuration with the path of the server's own ``server.toml``."""
@@ -71,7 +71,7 @@ def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], No
         StorageError: If another run has the state's folder.
         ProtocolError: If all rounds were abandoned.
     """
-    with used_alone(private_folder(settings.state.parent, forbidden=0)):
+    with lock_folder(private_folder(settings.state.parent, forbidden=0)):
         server = settings.server()
         nodes: dict[int, int] = {}
         while not server.is_finished:
@@ -120,5 +120,5 @@ def _run_round(
     transport = TransportProgress(
         GridTransport(grid, found, deadlines), plan.roster.names, server.aggregation.replies, say_here
     )
-    say_here(told_report(server.run_round(transport)))
+    say_here(report_text(server.run_round(transport)))
     return {site: node for site, node in found.items() if site not in transport.silent}

@@ -99,11 +99,11 @@ def gather_sites(
         pause: Waits.
     """
     found, started, missing = dict(known), clock(), set(wanted)
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def say_once(text: str) -> None:
-        if text not in told:
-            told.add(text)
+        if text not in reported:
+            reported.add(text)
             say(text)
 
     while True:

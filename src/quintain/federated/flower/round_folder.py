@@ -56,7 +56,7 @@ class RoundFolder:
         self._folder, self._journal = folder, journal
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder.
 
         Raises:

@@ -204,7 +204,7 @@ class SecAgg(Strategy):
         _LOG.info(
             "secure aggregation: %d sites, without %s", len(outcome.survivors), outcome.dropped or "none"
         )
-        made = self._step(server_round, opened, flat.moved(opened.old, mean))
+        made = self._step(server_round, opened, flat.apply_change(opened.old, mean))
         return made, MetricRecord({"survivors": len(outcome.survivors), "dropped": len(outcome.dropped)})
 
     def configure_evaluate(

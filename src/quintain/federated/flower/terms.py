@@ -110,8 +110,8 @@ class SumTerms:
         Another run may have another app, and so train in another way.
         """
         encoding = self._encoding(facts.length)
-        told = repr((encoding, sorted(self._weight.items()), facts.run_id, facts.recipe)).encode()
-        return tagged_hash("flower update", facts.model_hash, told)
+        text = repr((encoding, sorted(self._weight.items()), facts.run_id, facts.recipe)).encode()
+        return tagged_hash("flower update", facts.model_hash, text)
 
     def relative_weight(self, name: str) -> float:
         """A site's weight over the largest one."""

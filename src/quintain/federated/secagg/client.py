@@ -100,7 +100,7 @@ def start_round(
     check_types(Journal, journal=journal)
     index = policy.roster.index_of(identity)
     _check_encoded(encoded, policy.encoding.num_words)
-    if journal.answered(policy.round_id):
+    if journal.has_answered(policy.round_id):
         raise ProtocolError(
             f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id"
         )

@@ -1,4 +1,4 @@
-"""What a site asks of every list that a server sends: enough members, this site, and nobody unheard of."""
+"""What a site requires of every list that a server sends: enough members, itself, and no unknown site."""
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.client_states import RoundContext

@@ -8,14 +8,19 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
 from quintain.federated.secagg.client_checks import require_members, require_neighbors
 from quintain.federated.secagg.client_states import Done, Masked, SharesSent
-from quintain.federated.secagg.dealing import Dealt, SharePair, pack_pair, unpack_pair
+from quintain.federated.secagg.dealing import HolderShares, SharePair, pack_pair, unpack_pair
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType, check_signature, open_server
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import KEY_BYTES, authenticate, tagged_hash
 from quintain.federated.secagg.secret import Secret, wipe
-from quintain.federated.secagg.share_messages import Complaint, Delivered, pack_complaint, parse_delivery
+from quintain.federated.secagg.share_messages import (
+    Complaint,
+    DeliveredShares,
+    pack_complaint,
+    parse_delivery,
+)
 from quintain.federated.secagg.share_tree import tree_depth
 
 
@@ -65,7 +70,7 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     return Masked(site, packed, sharing, state.graph, transcript_hash), reply
 
 
-def _require_signed(state: SharesSent, delivered: Mapping[int, Delivered]) -> None:
+def _require_signed(state: SharesSent, delivered: Mapping[int, DeliveredShares]) -> None:
     """Refuse a delivery in which a pair of shares is not what its dealer signed.
 
     Nobody but the server is to blame then.
@@ -82,7 +87,7 @@ def _require_signed(state: SharesSent, delivered: Mapping[int, Delivered]) -> No
             ) from error
 
 
-def _open_pair(state: SharesSent, dealer: int, secret: memoryview, dealt: Dealt) -> SharePair:
+def _open_pair(state: SharesSent, dealer: int, secret: memoryview, dealt: HolderShares) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
     key = dealing.channel_key(secret, state.transcript_hash, dealer, own)

@@ -88,12 +88,12 @@ def _check_keys(state: Joined, body: bytes) -> KeyList:
         minimum=policy.threshold,
         site=site,
     )
-    told = (
+    has_own_keys = (
         listed.entries[site.index].keys == own
         if listed.graph.is_complete
         else listed.hashes[site.index] == keys_hash(site.index, own)
     )
-    if not told:
+    if not has_own_keys:
         raise ProtocolError(
             "the server lists other keys for this site than it sent; expected its own: leave this round"
         )

@@ -103,14 +103,14 @@ def require(
     The error names those that are proven to have lied.
     """
     if len(got) < minimum:
-        raise abandoned(
+        raise abandon_error(
             state,
             f"{len(got)} of {len(state.policy.roster)} sites {what}; {minimum} are needed: the round is "
             f"abandoned, start another with a new id{_reasons(refused)}",
         )
 
 
-def abandoned(state: RoundInProgress, reason: str) -> ProtocolError:
+def abandon_error(state: RoundInProgress, reason: str) -> ProtocolError:
     """Return the error that ends a round.
 
     It carries the names of those that are proven to have lied before, whatever ended it.

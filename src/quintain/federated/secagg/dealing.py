@@ -79,34 +79,34 @@ class ShareHashes:
 
 
 @dataclass(frozen=True, slots=True)
-class Dealt:
-    """What a dealer sends one holder: hashes of its shares, and the sealed shares."""
+class HolderShares:
+    """The shares that a dealer sends one holder: their hashes, and the sealed shares."""
 
     hashes: ShareHashes
     sealed: bytes
 
     def pack(self) -> bytes:
-        """The layout on the wire."""
+        """Return the bytes on the wire."""
         return self.hashes.pack() + self.sealed
 
     @classmethod
-    def parse(cls, data: bytes) -> "Dealt":
+    def parse(cls, data: bytes) -> "HolderShares":
         """Read ``pack``'s layout."""
         expect_length(data, DEALT_BYTES, "a dealt pair of shares")
         return cls(ShareHashes.parse(data[:HASH_PAIR_BYTES]), data[HASH_PAIR_BYTES:])
 
 
-def deal(transcript_hash: bytes, dealer: int, holder: int, key: bytes, pair: SharePair) -> Dealt:
+def deal(transcript_hash: bytes, dealer: int, holder: int, key: bytes, pair: SharePair) -> HolderShares:
     """Hash one holder's shares, and seal them under ``key``.
 
     Dealer, holder and round stand in the context that the seal and its key are bound to.
     """
     hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, pair)
-    return Dealt(hashes, seal(key, pack_pair(pair), channel_context(transcript_hash, dealer, holder)))
+    return HolderShares(hashes, seal(key, pack_pair(pair), channel_context(transcript_hash, dealer, holder)))
 
 
 def open_dealt(
-    policy: Policy, transcript_hash: bytes, dealer: int, holder: int, key: bytes, dealt: Dealt
+    policy: Policy, transcript_hash: bytes, dealer: int, holder: int, key: bytes, dealt: HolderShares
 ) -> SharePair:
     """The shares of a pair that is as it should be.
 
@@ -130,7 +130,7 @@ def is_guilty(
     holder: int,
     dealer: int,
     private: bytes,
-    dealt: Dealt,
+    dealt: HolderShares,
 ) -> bool:
     """Judge a complaint: whether the dealer is to blame; if not, the holder is.
 

@@ -135,7 +135,7 @@ class Encoding:
             DataError: If an entry is not finite (its place is named) or the shape does not fit.
             SettingError: If the weight does not fit the cap.
         """
-        exact = self._checked(vector)
+        exact = self._validate(vector)
         if (weight is None) != (self.max_weight == 0):
             raise SettingError(
                 f"weight = {weight} under a cap of {self.max_weight}; give a weight exactly when there is a "
@@ -157,7 +157,7 @@ class Encoding:
 
     def count_clipped(self, vector: ArrayLike) -> int:
         """Count the entries that ``clip_value`` cuts."""
-        return int(np.count_nonzero(np.abs(self._checked(vector)) > self.clip_value))
+        return int(np.count_nonzero(np.abs(self._validate(vector)) > self.clip_value))
 
     def to_signed(self, encoded: EncodedVector) -> NDArray[np.int64]:
         """Read a sum as signed integers: exact for up to ``num_sites`` vectors."""
@@ -241,7 +241,7 @@ class Encoding:
         uniform = np.frombuffer(stream, WORD_DTYPE) / 2.0**32
         return np.floor(cut + uniform).astype(np.int64).astype(WORD_DTYPE)
 
-    def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
+    def _validate(self, vector: ArrayLike) -> NDArray[np.float64]:
         try:
             given = np.asarray(vector)
         except ValueError as error:

@@ -70,7 +70,7 @@ class FolderJournal(Journal):
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            first = self._made(name, content)
+            first = self._create_note(name, content)
             # also if it stood: its writer may have failed to
             for place in (self._folder / name, self._folder, self._folder.parent):
                 _sync(place)
@@ -85,8 +85,8 @@ class FolderJournal(Journal):
         """The hash of each training in whose notes' names this mark is."""
         return tuple(sorted({one.partition(mark)[0] for one in self._files() if mark in one}))
 
-    def _made(self, name: str, content: bytes) -> bytes | None:
-        """Make a note in exclusive mode; what it says if it stood before."""
+    def _create_note(self, name: str, content: bytes) -> bytes | None:
+        """Create a note, in exclusive mode; return its content if it existed before."""
         try:
             handle = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except FileExistsError:

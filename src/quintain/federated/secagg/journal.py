@@ -173,16 +173,16 @@ class Journal(ABC):
         check_types(bytes, model_hash=model_hash, cohort=cohort)
         _check_same(self._write_once(cohort_note(model_hash), cohort), cohort)
 
-    def answered(self, round_id: bytes) -> bool:
-        """Whether this round was unmasked before.
+    def has_answered(self, round_id: bytes) -> bool:
+        """Return whether this site has helped to unmask this round.
 
         Raises:
             StorageError: If the journal cannot be read.
         """
         return self._read(answer_note(round_id)) is not None
 
-    def masked(self, federation: str, counter: int, model_hash: bytes) -> bool:
-        """Whether the update of a round over a model was claimed before, so that it may have left.
+    def has_masked(self, federation: str, counter: int, model_hash: bytes) -> bool:
+        """Return whether the masked update of a round over a model may have left this site.
 
         Raises:
             StorageError: If the journal cannot be read.

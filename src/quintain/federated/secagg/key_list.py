@@ -90,7 +90,7 @@ def read_key_list(policy: Policy, body: bytes, receiver: int) -> KeyList:
         graph = MaskGraph(num_sites, policy.threshold)
         return KeyList(tuple(listed), transcript.append_keys(policy, body), graph, listed, {})
     members, head = _parse_head(body, num_sites)
-    hashes = dict(zip(members, _cut(head[set_bytes(num_sites) :], HASH_BYTES), strict=True))
+    hashes = dict(zip(members, _split(head[set_bytes(num_sites) :], HASH_BYTES), strict=True))
     transcript_hash = transcript.append_keys(policy, head)
     graph = draw_graph(sparse, transcript_hash, num_sites)
     peers = tuple(peer for peer in graph.neighbors(receiver) if peer in hashes)
@@ -100,7 +100,7 @@ def read_key_list(policy: Policy, body: bytes, receiver: int) -> KeyList:
         peer: SignedKeys(
             parse_keys(entry[:-SIGNATURE_BYTES], peer, num_sites, sparse.degree), entry[-SIGNATURE_BYTES:]
         )
-        for peer, entry in zip(peers, _cut(body[len(head) :], size), strict=True)
+        for peer, entry in zip(peers, _split(body[len(head) :], size), strict=True)
     }
     for peer, entry in entries.items():
         if keys_hash(peer, entry.keys) != hashes[peer]:
@@ -136,5 +136,5 @@ def _parse_head(body: bytes, num_sites: int) -> tuple[SiteSet, bytes]:
     return members, head
 
 
-def _cut(data: bytes, size: int) -> list[bytes]:
+def _split(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]

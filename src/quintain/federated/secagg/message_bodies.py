@@ -76,17 +76,17 @@ def check_offer(body: bytes, policy: Policy) -> None:
         names = (*names, "neighbors", "neighbor threshold")
     different = {
         name: (got, own)
-        for name, got, own in zip(names, _offered(body), _offered(own_terms), strict=True)
+        for name, got, own in zip(names, _unpack_offer(body), _unpack_offer(own_terms), strict=True)
         if got != own
     }
     if not different:
         return
     name, (got, own) = next(iter(different.items()))
-    shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
+    texts = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
     # with a roster of more or fewer sites the numbers before it differ as well
     roster = " for another roster" if "roster" in different and name != "roster" else ""
     raise ProtocolError(
-        f"the server offers {name} = {shown[0]}{roster}; this site's policy says {shown[1]}: leave this round"
+        f"the server offers {name} = {texts[0]}{roster}; this site's policy says {texts[1]}: leave this round"
     )
 
 
@@ -94,7 +94,7 @@ def offered_counter(body: bytes) -> int:
     """The round's number in an offer, which no party can know beforehand; all else is for ``check_offer``."""
     if len(body) != _OFFER.size + _SPARSE.size:
         expect_length(body, _OFFER.size, "an offer")
-    counter = int(_offered(body)[10])
+    counter = int(_unpack_offer(body)[10])
     if counter >= 2**63:
         raise ProtocolError(f"an offer of round counter {counter}; expected less than 2^63: leave this round")
     return counter
@@ -210,8 +210,8 @@ def parse_set(data: bytes, num_sites: int) -> SiteSet:
     return tuple(i for i in range(num_sites) if bits >> i & 1)
 
 
-def _offered(body: bytes) -> tuple[Any, ...]:
-    """The terms in an offer: those of every round, then those of a sparse graph where it has them."""
+def _unpack_offer(body: bytes) -> tuple[Any, ...]:
+    """Return the terms of an offer: those of every round, then those of a sparse graph if it has one."""
     terms = _OFFER.unpack(body[: _OFFER.size])
     return terms if len(body) == _OFFER.size else terms + _SPARSE.unpack(body[_OFFER.size :])
 

@@ -65,7 +65,7 @@ def from_site(
 ) -> bytes:
     """A site's message with its signature, which is over the body, or over the root of its hash tree."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    signed = _signed(transcript_hash, head, body if root is None else root)
+    signed = _signed_bytes(transcript_hash, head, body if root is None else root)
     return b"".join((head, body, identity.sign(signed)))
 
 
@@ -122,7 +122,7 @@ def check_signature(
     The signature is for this round and this transcript. Of shares it is over the root of their tree.
     """
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):
+    if not verify(policy.roster.keys[site], _signed_bytes(transcript_hash, head, body), signature):
         raise ProtocolError(
             f"the signature of {policy.roster.names[site]!r} on its {kind.name} message does not hold for "
             "this round and its lists so far; expected one made with the key in the roster: leave this round"
@@ -182,5 +182,5 @@ def _check_site_head(data: bytes, kind: MessageType, policy: Policy, site: int) 
         )
 
 
-def _signed(transcript_hash: bytes, head: bytes, body: bytes | memoryview) -> bytes:
+def _signed_bytes(transcript_hash: bytes, head: bytes, body: bytes | memoryview) -> bytes:
     return tagged_hash("message", transcript_hash, head, body)

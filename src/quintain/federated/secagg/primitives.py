@@ -55,7 +55,7 @@ _ED25519_SMALL = frozenset(
 
 def tagged_hash(label: str, *parts: bytes | memoryview) -> bytes:
     """Hash a label and parts, each with its length in front, so that no two different lists collide."""
-    digest = hashlib.sha256(_labeled(label))
+    digest = hashlib.sha256(_label_bytes(label))
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
@@ -63,7 +63,7 @@ def tagged_hash(label: str, *parts: bytes | memoryview) -> bytes:
 
 
 @cache
-def _labeled(label: str) -> bytes:
+def _label_bytes(label: str) -> bytes:
     text = b"quintain secure aggregation 2: " + label.encode()
     return len(text).to_bytes(8, "big") + text
 

@@ -24,7 +24,7 @@ from quintain.federated.secagg.collecting import (
     Messages,
     RoundInProgress,
     RoundOutcome,
-    abandoned,
+    abandon_error,
     gather,
     require,
     sabotage,
@@ -180,7 +180,7 @@ def _sum_masked(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict
     require(state, policy.min_survivors, added, "sent a masked vector", refused)
     survivors = tuple(sorted(added))
     if weakness := state.graph.weakness(survivors, names):
-        raise abandoned(state, f"{weakness}: the round is abandoned, start another with a new id")
+        raise abandon_error(state, f"{weakness}: the round is abandoned, start another with a new id")
     body = pack_set(survivors, len(names))
     after = replace(
         state,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg.dealing import DEALT_BYTES, HASH_PAIR_BYTES, Dealt, ShareHashes
+from quintain.federated.secagg.dealing import DEALT_BYTES, HASH_PAIR_BYTES, HolderShares, ShareHashes
 from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.message_bodies import (
     SiteSet,
@@ -38,7 +38,7 @@ class DealtShares:
 
     commitment: bytes
     own_hashes: ShareHashes
-    dealt: Mapping[int, Dealt]
+    dealt: Mapping[int, HolderShares]
 
     def hashes(self, holder: int) -> ShareHashes:
         """Return the hashes of one holder's shares.
@@ -57,16 +57,16 @@ class DealtShares:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """What a holder gets of a dealer's message.
+class DeliveredShares:
+    """The part of a dealer's message that one holder receives.
 
     Args:
-        dealt: Its own part.
-        path: The hashes beside the way from that up to the root, as ``share_tree.path`` has them.
-        signature: The dealer's, on the root.
+        dealt: The holder's shares.
+        path: Sibling hashes from these up to the root, as in ``share_tree.path``.
+        signature: The dealer's signature of the root.
     """
 
-    dealt: Dealt
+    dealt: HolderShares
     path: bytes
     signature: bytes
 
@@ -106,19 +106,19 @@ def parse_shares(body: bytes, num_sites: int) -> DealtShares:
     return DealtShares(
         body[:HASH_BYTES],
         ShareHashes.parse(body[HASH_BYTES:head]),
-        dict(zip(members, map(Dealt.parse, entries), strict=True)),
+        dict(zip(members, map(HolderShares.parse, entries), strict=True)),
     )
 
 
 def deliver(
     sharing: DealtShares, tree: Tree, signature: bytes, dealer: int, holder: int, graph: MaskGraph
-) -> Delivered:
+) -> DeliveredShares:
     """Return one holder's part of a dealer's message."""
-    return Delivered(sharing.dealt[holder], path(tree, graph.slot(dealer, holder)), signature)
+    return DeliveredShares(sharing.dealt[holder], path(tree, graph.slot(dealer, holder)), signature)
 
 
 def pack_delivery(
-    delivered: Mapping[int, Delivered], members: SiteSet, receiver: int, num_sites: int
+    delivered: Mapping[int, DeliveredShares], members: SiteSet, receiver: int, num_sites: int
 ) -> bytes:
     """Who has shared, and what each of them that has dealt something to one receiver did."""
     return pack_set(members, num_sites) + b"".join(
@@ -128,7 +128,7 @@ def pack_delivery(
 
 def parse_delivery(
     body: bytes, receiver: int, num_sites: int, depth: int, neighbors: SiteSet | None = None
-) -> tuple[SiteSet, dict[int, Delivered]]:
+) -> tuple[SiteSet, dict[int, DeliveredShares]]:
     """The sharing sites, and what they dealt this receiver, by dealer.
 
     Where only its neighbors deal to it they are given.
@@ -139,8 +139,10 @@ def parse_delivery(
     size = DEALT_BYTES + depth * NODE_BYTES + SIGNATURE_BYTES
     entries = split_entries(body[set_bytes(num_sites) :], len(senders), size, "a delivery")
     return members, {
-        sender: Delivered(
-            Dealt.parse(entry[:DEALT_BYTES]), entry[DEALT_BYTES:-SIGNATURE_BYTES], entry[-SIGNATURE_BYTES:]
+        sender: DeliveredShares(
+            HolderShares.parse(entry[:DEALT_BYTES]),
+            entry[DEALT_BYTES:-SIGNATURE_BYTES],
+            entry[-SIGNATURE_BYTES:],
         )
         for sender, entry in zip(senders, entries, strict=True)
     }

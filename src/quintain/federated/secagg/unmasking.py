@@ -9,7 +9,7 @@ from quintain.federated.secagg.collecting import (
     Messages,
     RoundInProgress,
     RoundOutcome,
-    abandoned,
+    abandon_error,
     gather,
     require,
     sabotage,
@@ -52,11 +52,11 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     if state.graph.is_complete:
         require(state, policy.threshold, answers, "unmasked", refused)
 
-    total = _unmasked(state, answers)
+    total = _unmask_sum(state, answers)
     try:
         policy.encoding.check_sum(policy.encoding.to_signed(total), len(state.survivors))
     except ProtocolError as error:
-        raise abandoned(state, str(error)) from error
+        raise abandon_error(state, str(error)) from error
     dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
     accused = roster.names_of(tuple(sorted(state.accused)))
     return RoundOutcome(
@@ -69,10 +69,10 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     )
 
 
-def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> EncodedVector:
-    """The sum of the survivors' vectors: every mask rebuilt from true shares and taken off."""
+def _unmask_sum(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> EncodedVector:
+    """Return the sum of the survivors' vectors, after all masks are reconstructed from shares and removed."""
     transcript_hash = transcript.append_sharers(state.key_list_hash, state.sharers, len(state.policy.roster))
-    secrets = _reconstructed(state, answers)
+    secrets = _reconstruct_secrets(state, answers)
     _require_committed(state, secrets)
     total = state.masked_sum.copy()
     for site, secret in secrets.items():
@@ -86,7 +86,7 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
     return total
 
 
-def _reconstructed(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
+def _reconstruct_secrets(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
     """Return the secret of each sharing site, from the first shares that its holders revealed.
 
     Where all pairs share masks every answer has one share of each site, so that the shares of all sites stand
@@ -98,7 +98,7 @@ def _reconstructed(state: RoundInProgress, answers: Mapping[int, Mapping[int, in
     for site in state.sharers:
         chosen = state.graph.near(site, answers)[:threshold]
         if len(chosen) < threshold:
-            raise abandoned(
+            raise abandon_error(
                 state,
                 f"{len(chosen)} holders of a share of {state.policy.roster.names[site]!r} unmasked; "
                 f"{threshold} are needed: the round is abandoned, start another with a new id",

@@ -35,7 +35,7 @@ def largest_fraction(weights: Iterable[int], min_survivors: int, max_corrupt: in
 
 
 def capped_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: int) -> dict[str, int]:
-    """The weights, those beyond the largest allowed cut down to it."""
+    """Return the weights, capped at the largest that is allowed."""
     most = largest_weight(weights.values(), min_survivors, max_corrupt)
     return {name: min(weight, most) for name, weight in weights.items()}
 
@@ -62,17 +62,17 @@ def check_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: i
     most = largest_weight(weights.values(), min_survivors, max_corrupt)
     if weights[heaviest] > most:
         raise SettingError(
-            f"{heaviest!r} weighs {_shown(weights[heaviest])}; expected at most {_shown(most)}, the root of "
-            f"the summed squares of the {min_survivors - max_corrupt - 1} smallest other weights: in a sum "
-            f"of min_survivors = {min_survivors} sites, max_corrupt = {max_corrupt} of which take off their "
-            "own, it would stand out more than one of two equals, and the sum come near to its own update. "
-            "Cut its weight to that, raise min_survivors, or give equal weights"
+            f"{heaviest!r} weighs {_weight_text(weights[heaviest])}; expected at most {_weight_text(most)}, "
+            f"the root of the summed squares of the {min_survivors - max_corrupt - 1} smallest other "
+            f"weights: in a sum of min_survivors = {min_survivors} sites, max_corrupt = {max_corrupt} of "
+            "which take off their own, it would stand out more than one of two equals, and the sum come "
+            "near to its own update. Cut its weight to that, raise min_survivors, or give equal weights"
         )
     if weights[lightest] * largest < weights[heaviest]:
         raise SettingError(
-            f"{lightest!r} weighs {weights[lightest]} beside {_shown(weights[heaviest])}: its largest entry "
-            f"is below one step of the grid ({largest} steps at full weight), so that the sum would lack it; "
-            "expected weights less far apart, or a larger scale"
+            f"{lightest!r} weighs {weights[lightest]} beside {_weight_text(weights[heaviest])}: its largest "
+            f"entry is below one step of the grid ({largest} steps at full weight), so that the sum would "
+            "lack it; expected weights less far apart, or a larger scale"
         )
 
 
@@ -81,6 +81,6 @@ def _smallest(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> l
     return sorted(weights)[: min_survivors - max_corrupt - 1]
 
 
-def _shown(weight: int) -> str:
-    """A weight in digits, where there are few."""
+def _weight_text(weight: int) -> str:
+    """Return a weight in digits, or as a power of 2 if it has many."""
     return str(weight) if weight < 10**15 else f"more than 2^{weight.bit_length() - 1}"

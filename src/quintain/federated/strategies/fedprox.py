@@ -45,11 +45,11 @@ class FedProx(Strategy):
         start = {
             name: value.detach().clone() for name, value in local.named_parameters() if value.requires_grad
         }
-        return home, training.fit(local, _Pull(training.objective, self.mu, start))
+        return home, training.fit(local, _ProximalLoss(training.objective, self.mu, start))
 
 
 @dataclass(frozen=True, slots=True)
-class _Pull:
+class _ProximalLoss:
     """A loss with a pull toward some weights."""
 
     objective: Objective

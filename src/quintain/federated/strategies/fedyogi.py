@@ -10,7 +10,7 @@ from quintain.federated.strategies.adaptive import AdaptiveStep
 
 @dataclass(frozen=True, slots=True)
 class FedYogi(AdaptiveStep):
-    r"""FedYogi: as FedAdam, and the second moment falls by no more than the square of the average.
+    r"""FedYogi: FedAdam with a second moment that changes by at most the square of the average update.
 
     .. math:: v \leftarrow v - (1 - \beta_2)\, \Delta^2\, \mathrm{sign}(v - \Delta^2)
 
@@ -21,5 +21,5 @@ class FedYogi(AdaptiveStep):
     summary: ClassVar[str] = "as FedAdam; step sizes grow more slowly after large averages"
 
     def second_moment(self, before: Tensor, square: Tensor) -> Tensor:
-        """Return the second moment, moved toward the square by a part of the square."""
+        """Return the second moment after a step toward the square, of ``1 - beta2`` times the square."""
         return before - (1 - self.beta2) * square * (before - square).sign()

@@ -78,7 +78,7 @@ class Scaffold(Strategy):
         own = [home.get(str(place), torch.zeros_like(one)) for place, one in enumerate(common)]
         before = [one.detach().clone() for one in _trainable(local.net)]
         corrections = [c - c_i for c, c_i in zip(common, own, strict=True)]
-        loss = training.fit(local.net, _Corrected(training.objective, corrections))
+        loss = training.fit(local.net, _CorrectedLoss(training.objective, corrections))
         # All steps together moved by the sum of their rates times the average corrected gradient.
         steps = recipe.epochs * -(-len(training.data) // recipe.batch_size)
         moved_by = sum(recipe.learning_rate_at(step / steps) for step in range(steps))
@@ -99,7 +99,7 @@ class Scaffold(Strategy):
 
 
 @dataclass(frozen=True, slots=True)
-class _Corrected:
+class _CorrectedLoss:
     """A loss with a linear term, whose gradient is the correction."""
 
     objective: Objective

@@ -1,4 +1,4 @@
-"""What attacks on attributes ask a model: each candidate with each value in place of the hidden one."""
+"""The queries of attacks on attributes: each candidate with each value in place of the hidden one."""
 
 import torch
 from torch import Tensor

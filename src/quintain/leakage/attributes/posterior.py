@@ -10,7 +10,7 @@ from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.attributes.candidates import log_odds_by_value
 from quintain.leakage.attributes.imputer import train_imputer
-from quintain.leakage.knowledge import Knowledge, required_attribute, required_public
+from quintain.leakage.knowledge import Knowledge, require_attribute, require_public
 from quintain.leakage.view import AttackerView
 
 
@@ -51,8 +51,8 @@ class AttributePosterior:
             SettingError: If no public examples or no attribute is known, or there are more values than
                 queries.
         """
-        public = required_public(knowledge, attack=self.name)
-        attribute = required_attribute(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
+        attribute = require_attribute(knowledge, attack=self.name)
         model, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
         phi = log_odds_by_value(model, attribute, candidates, budget=budget, attack=self.name)
         imputer = train_imputer(public, attribute, use_label=False, seed=seed, progress=progress)

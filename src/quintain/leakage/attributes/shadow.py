@@ -17,7 +17,7 @@ from quintain.leakage.attributes.candidates import log_odds_by_value
 from quintain.leakage.attributes.imputer import MIN_EXAMPLES, train_imputer
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.hidden_attribute import HiddenAttribute
-from quintain.leakage.knowledge import Knowledge, required_attribute, required_public
+from quintain.leakage.knowledge import Knowledge, require_attribute, require_public
 from quintain.leakage.view import AttackerView, ModelView
 
 _RIDGE = 1e-3
@@ -33,7 +33,7 @@ class AttributeShadow:
     with the model's log odds :math:`\phi` of the label. Half of the public examples train a net like the
     target (the shadow), the others an imputer; a and b are those of largest likelihood on the shadow's own
     training examples. Where such a net remembers the values that it was trained with, b is large, and the
-    attack then finds what the target remembers of its members. The target is asked about candidates alone.
+    attack then finds what the target remembers of its members. The target is queried on candidates alone.
 
     Args:
         student: How the shadow is trained.
@@ -71,8 +71,8 @@ class AttributeShadow:
                 queries.
             DataError: If there are too few public examples.
         """
-        public = required_public(knowledge, attack=self.name)
-        attribute = required_attribute(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
+        attribute = require_attribute(knowledge, attack=self.name)
         target, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
         phi = log_odds_by_value(target, attribute, candidates, budget=budget, attack=self.name)
         weights = self._weights(public, attribute, knowledge, target.device, seed, progress)

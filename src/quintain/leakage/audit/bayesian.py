@@ -70,20 +70,20 @@ def audit_bayesian(
     rng = np.random.default_rng(derive_seed(seed, "bayesian", "halves"))
     first = rng.permutation(len(values)) < len(values) // 2
     threshold = _best_threshold(values[first], arms[first], delta)
-    told, kept = values[~first] > threshold, arms[~first]
+    is_positive, kept = values[~first] > threshold, arms[~first]
 
-    def shown(positive: NDArray[np.bool_], level: float) -> float:
+    def lower_bound(positive: NDArray[np.bool_], level: float) -> float:
         counts = [int(positive[~kept].sum()), int((~positive[kept]).sum())]
         return credible_epsilon(counts[0], int((~kept).sum()), counts[1], int(kept.sum()), delta, level)
 
     bound = epsilon_bound(
-        lambda level: shown(told, level),
+        lambda level: lower_bound(is_positive, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"credible interval (Bayesian), {len(kept)} runs",
         assumptions=(ASSUMPTION, "a Jeffreys prior: credible, without a promise of coverage"),
     )
-    return EpsilonAudit(bound, shown(kept, confidence), len(arms), confidence)
+    return EpsilonAudit(bound, lower_bound(kept, confidence), len(arms), confidence)
 
 
 def credible_epsilon(
@@ -125,7 +125,7 @@ def _best_threshold(scores: NDArray[np.float64], included: NDArray[np.bool_], de
     beyond = np.minimum(false, negatives - 1)
     fpr = np.where(false < negatives, betaincinv(beyond + 1, negatives - beyond, 0.95), 1.0)
     with np.errstate(divide="ignore"):
-        shown = np.maximum(
+        lower_bound = np.maximum(
             np.log(np.maximum(tpr - delta, 0) / fpr), np.log(np.maximum(1 - delta - fpr, 0) / (1 - tpr))
         )
-    return float(falling[between[int(np.argmax(shown))] + 1])
+    return float(falling[between[int(np.argmax(lower_bound))] + 1])

@@ -21,7 +21,7 @@ def check_canaries(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.f
         DataError: For NaN or infinite scores, coins that are no list of as many booleans, numbers of included
             canaries that fair coins do not give, or equal scores in a list sorted by inclusion.
     """
-    values, coins = _checked_scores(scores), _checked_coins(included)
+    values, coins = _validate_scores(scores), _validate_coins(included)
     if len(values) != len(coins):
         raise DataError(
             f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the "
@@ -37,7 +37,7 @@ def check_runs(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.float
     Raises:
         DataError: For NaN or infinite scores, or arms that are no list of as many booleans with some of each.
     """
-    values, arms = _checked_scores(scores), np.asarray(included)
+    values, arms = _validate_scores(scores), np.asarray(included)
     if arms.dtype != np.bool_ or arms.shape != values.shape:
         raise DataError(
             f"included of type {arms.dtype} and shape {arms.shape}; expected one boolean for each of "
@@ -50,7 +50,7 @@ def check_runs(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.float
     return values, arms
 
 
-def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
+def _validate_scores(values: ArrayLike) -> NDArray[np.float64]:
     lost = lost_in_float64(values)
     if lost:
         raise DataError(
@@ -69,7 +69,7 @@ def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
     return scores
 
 
-def _checked_coins(values: ArrayLike) -> NDArray[np.bool_]:
+def _validate_coins(values: ArrayLike) -> NDArray[np.bool_]:
     """Check that inclusion is boolean, and that both values occur as often as fair coins give them."""
     coins = np.asarray(values)
     if coins.dtype != np.bool_ or coins.ndim != 1:

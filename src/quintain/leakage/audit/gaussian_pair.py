@@ -78,17 +78,17 @@ def audit_gaussian_pair(
     sizes = (int(coins.sum()), int((~coins).sum()))
     distance = _distance(values, coins)
 
-    def shown(of: float, level: float) -> float:
+    def lower_bound(of: float, level: float) -> float:
         return gaussian_dp_epsilon(mu_lower_limit(of, sizes, level), delta)
 
     bound = epsilon_bound(
-        lambda level: shown(distance, level),
+        lambda level: lower_bound(distance, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"two Gaussians fitted to {len(coins)} scores (an estimate)",
         assumptions=("scores are independent and exactly normal, with one variance",),
     )
-    return EpsilonAudit(bound, shown(MAX_DISTANCE, confidence), len(coins), confidence)
+    return EpsilonAudit(bound, lower_bound(MAX_DISTANCE, confidence), len(coins), confidence)
 
 
 def mu_lower_limit(distance: float, sizes: tuple[int, int], confidence: float) -> float:

@@ -99,7 +99,7 @@ def audit_many_runs(
     check_confidence(confidence)
     values, coins = check_runs(scores, included)
 
-    def shown(tests: Sequence[RankTest], level: float) -> float:
+    def lower_bound(tests: Sequence[RankTest], level: float) -> float:
         error, best = _error_per_test(1 - level, len(tests)), 0.0
         for one in _telling(tests, error):
             p_value_at = partial(_p_value_at, one, delta)
@@ -109,13 +109,13 @@ def audit_many_runs(
 
     tests = rank_tests(values, coins, seed)
     bound = epsilon_bound(
-        lambda level: shown(tests, level),
+        lambda level: lower_bound(tests, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"many runs at fixed ranks, {len(coins)} runs",
         assumptions=(ASSUMPTION,),
     )
-    return EpsilonAudit(bound, shown(_all_hit(tests), confidence), len(coins), confidence)
+    return EpsilonAudit(bound, lower_bound(_all_hit(tests), confidence), len(coins), confidence)
 
 
 @declare(
@@ -167,7 +167,7 @@ def audit_profile(
     values, coins = check_runs(scores, included)
     family = gaussian_family(delta) if profiles is None else profiles
 
-    def shown(tests: Sequence[RankTest], level: float) -> float:
+    def lower_bound(tests: Sequence[RankTest], level: float) -> float:
         error = _error_per_test(1 - level, len(tests))
         place = -1
         for one in _telling(tests, error):
@@ -176,13 +176,13 @@ def audit_profile(
 
     tests = rank_tests(values, coins, seed)
     bound = epsilon_bound(
-        lambda level: shown(tests, level),
+        lambda level: lower_bound(tests, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"privacy profile, {len(coins)} scores",
         assumptions=(ASSUMPTION, "the privacy profile is one of those that were given"),
     )
-    return EpsilonAudit(bound, shown(_all_hit(tests), confidence), len(coins), confidence)
+    return EpsilonAudit(bound, lower_bound(_all_hit(tests), confidence), len(coins), confidence)
 
 
 def rank_tests(scores: NDArray[np.float64], included: NDArray[np.bool_], seed: int) -> tuple[RankTest, ...]:

@@ -105,10 +105,10 @@ def audit_one_run(
     values, coins = check_canaries(scores, included)
     m = len(coins)
     right = np.cumsum(correct_guesses(values, coins, seed=seed))
-    shown = [(_lower_limits(r)[right[r - 1]], r) for r in numbers_of_guesses(m)]
-    statistic, guesses = max(shown)
+    lower_limits = [(_lower_limits(r)[right[r - 1]], r) for r in numbers_of_guesses(m)]
+    statistic, guesses = max(lower_limits)
     bound = epsilon_bound(
-        lambda level: _refuted_by(m, statistic, delta, level),
+        lambda level: _largest_refuted_epsilon(m, statistic, delta, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"one-run audit, {m} canaries",
@@ -127,11 +127,11 @@ def audit_one_run(
 def max_auditable_epsilon(canaries: int, *, delta: float = 1e-5, confidence: float = 0.95) -> float:
     """Compute the bound of ``audit_one_run`` if every guess is correct, the largest for so many canaries."""
     statistic = max(float(_lower_limits(r)[r]) for r in numbers_of_guesses(canaries))
-    return _refuted_by(canaries, statistic, check_delta(delta), check_confidence(confidence))
+    return _largest_refuted_epsilon(canaries, statistic, check_delta(delta), check_confidence(confidence))
 
 
 @lru_cache(maxsize=4096)
-def _refuted_by(canaries: int, statistic: float, delta: float, confidence: float) -> float:
+def _largest_refuted_epsilon(canaries: int, statistic: float, delta: float, confidence: float) -> float:
     """Return the largest epsilon that a value of the statistic refutes; or 0."""
     sizes = numbers_of_guesses(canaries)
     # T >= t where V_r reaches, for some r, the smallest v with a limit of at least t.

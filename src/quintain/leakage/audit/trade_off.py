@@ -183,7 +183,7 @@ def _audit(
     r = max(1, m // CANARIES_PER_GUESS)
     correct = int(correct_guesses(values, coins, seed=seed)[:r].sum())
 
-    def shown(right: int, level: float) -> float:
+    def lower_bound(right: int, level: float) -> float:
         return family.value(
             last_refuted(
                 family, lambda place: refutes(lambda p: family.least(place, p), m, r, right, 1 - level)
@@ -191,7 +191,7 @@ def _audit(
         )
 
     bound = epsilon_bound(
-        lambda level: shown(correct, level),
+        lambda level: lower_bound(correct, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"{method}, {m} canaries",
@@ -203,7 +203,7 @@ def _audit(
     )
     return OneRunAudit(
         bound=bound,
-        max_auditable_epsilon=shown(r, confidence),
+        max_auditable_epsilon=lower_bound(r, confidence),
         canaries=m,
         confidence=confidence,
         guesses=r,

@@ -82,8 +82,8 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     above = np.arange(correct, guesses)
     with np.errstate(over="ignore"):
         ratio = 1 + float(np.cumprod((guesses - above) / (above + 1) * np.exp(epsilon)).sum())
-    shown = min(1.0, canaries * delta * ratio / correct)
-    return _rounded_up(binomial + (1 - binomial) * shown, canaries)
+    failure = min(1.0, canaries * delta * ratio / correct)
+    return _round_up(binomial + (1 - binomial) * failure, canaries)
 
 
 def joint_p_value(
@@ -115,7 +115,7 @@ def joint_p_value(
         math.log(binomial) if binomial > _LOGARITHM_FROM else _log_chernoff(guesses, thresholds, epsilon)
     )
     fewest_conditions = log_binomial / -math.log1p(math.exp(-epsilon))
-    return _rounded_up(binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions), canaries)
+    return _round_up(binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions), canaries)
 
 
 @lru_cache(maxsize=4096)
@@ -230,5 +230,5 @@ def _binomial_law(trials: int, epsilon: float) -> tuple[NDArray[np.float64], int
     return law, int(kept[0])
 
 
-def _rounded_up(probability: float, canaries: int) -> float:
+def _round_up(probability: float, canaries: int) -> float:
     return min(1.0, probability * (1 + _ROUNDING + _ROUNDING_PER_CANARY * canaries))

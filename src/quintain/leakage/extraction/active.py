@@ -1,4 +1,4 @@
-"""Active extraction: the copy itself says which public examples to ask about next."""
+"""Active extraction: the copy itself decides which public examples are queried next."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,21 +14,22 @@ from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 from quintain.leakage.answers import query_public, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge, required_public
+from quintain.leakage.knowledge import Knowledge, require_public
 from quintain.leakage.view import AttackerView
 from quintain.models.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveExtraction:
-    r"""Ask in rounds: first about random public examples, then about those that the copy is least sure of.
+    r"""Query in rounds: first random public examples, then those that the copy is least sure of.
 
-    Of a round's b queries, all are among the ``4 b`` examples whose two most likely classes are nearest to
-    each other under the present copy, and are spread over them: one after the other, that one whose
-    probabilities are farthest from all that was asked (greedy k-center).
+    The b queries of a round are chosen among the ``4 b`` examples whose two most likely classes are nearest
+    to
+    each other under the copy so far, and are spread over them: each next one is the example whose
+    probabilities are farthest from all that were queried (greedy k-center).
 
     Args:
-        rounds: Copies that are trained, the last one included; each asks for as many answers.
+        rounds: Number of copies that are trained, the last one included; each round has as many queries.
         student: How a copy is trained.
 
     Source: Pal, Gupta, Shukla, Kanade, Shevade, Ganapathy, 2019, arXiv:1905.09165 (uncertainty, k-center);
@@ -37,7 +38,7 @@ class ActiveExtraction:
 
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "active-extraction"
-    summary: ClassVar[str] = "a copy of the model, which chooses in rounds what to ask about next"
+    summary: ClassVar[str] = "a copy of the model, which chooses in rounds what to query next"
     guarantee: ClassVar[str] = "a witness: the copy agrees with the model on as many held-out examples"
     goal: ClassVar[Goal] = "agreement"
     access: ClassVar[str] = "scores"
@@ -67,7 +68,7 @@ class ActiveExtraction:
         """
         require_at_least(1, budget=budget, candidates=len(candidates))
         model = require_model_view(view, attack=self.name)
-        public = required_public(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
         total = min(budget, len(public))
         order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
         goals = [round(total * (done + 1) / self.rounds) for done in range(self.rounds)]
@@ -86,16 +87,16 @@ class ActiveExtraction:
 
 
 def choose_queries(
-    copy: Classifier, public: Dataset, asked: list[int], count: int, *, order: np.ndarray
+    copy: Classifier, public: Dataset, queried: list[int], count: int, *, order: np.ndarray
 ) -> list[int]:
-    """Return ``count`` public examples that were not asked about yet: uncertain ones, spread out.
+    """Return ``count`` public examples that were not queried yet: uncertain ones, spread out.
 
     Args:
-        copy: The present copy.
+        copy: The copy so far.
         public: Public examples.
-        asked: Those that were asked about.
-        count: How many more.
-        order: All of them in the order in which ties are broken.
+        queried: Rows of the public examples that were queried already.
+        count: Number of examples to choose.
+        order: All rows, in the order by which ties are broken.
     """
     with torch.no_grad():
         batches = [
@@ -103,12 +104,12 @@ def choose_queries(
         ]
     probabilities = torch.cat(batches).double().softmax(1)
     top = probabilities.topk(2, dim=1).values
-    left = torch.tensor([row for row in order.tolist() if row not in set(asked)])
+    left = torch.tensor([row for row in order.tolist() if row not in set(queried)])
     # The least sure of those left, 4 for each query.
     lead = (top[:, 0] - top[:, 1])[left]
     pool = left[lead.argsort(stable=True)[: 4 * count]]
-    # Greedy k-center: each next one is farthest from what was asked and taken so far.
-    distance = torch.cdist(probabilities[pool], probabilities[asked]).amin(1)
+    # Greedy k-center: each next one is farthest from those queried and chosen so far.
+    distance = torch.cdist(probabilities[pool], probabilities[queried]).amin(1)
     chosen: list[int] = []
     for _ in range(min(count, len(pool))):
         best = int(distance.argmax())

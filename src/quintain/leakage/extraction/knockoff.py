@@ -11,7 +11,7 @@ from quintain.core.seeds import derive_seed
 from quintain.leakage.answers import query_public, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge, required_public
+from quintain.leakage.knowledge import Knowledge, require_public
 from quintain.leakage.view import AttackerView
 
 
@@ -56,7 +56,7 @@ class Knockoff:
         """
         require_at_least(1, budget=budget, candidates=len(candidates))
         model = require_model_view(view, attack=self.name)
-        public = required_public(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
         order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
         ids = order[:budget].tolist()
         answers = query_public(model, public, ids)

@@ -70,7 +70,7 @@ class Student:
 
         Args:
             data: Public examples.
-            ids: Those that were asked about (n,).
+            ids: Ids (n,) of those that were queried.
             answers: Probabilities (n, K) of the model that is copied, in the order of ``ids``.
             knowledge: The architecture, where it is known.
             device: Where the copy is trained.

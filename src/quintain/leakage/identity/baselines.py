@@ -19,8 +19,8 @@ def baseline_pictures(
     """Return for each baseline one picture (n, *S) a candidate.
 
     They are the public picture that the target takes most surely for the class, of as many as an attack has
-    queries; a draw of the prior of the attacks; and the mean picture, the same for all. The target is asked
-    about the first alone, and none of them was made by it.
+    queries; a draw of the prior of the attacks; and the mean picture, the same for all. Only the first takes
+    queries of the target, and none of them was made by it.
 
     Args:
         view: Metered queries of the target; by labels alone, see ``best_picture``.

@@ -20,7 +20,7 @@ from quintain.leakage.view import AttackerView
 class InversionDraws:
     """Random search: of as many draws of the prior as there are queries, the one that the model likes best.
 
-    All draws are asked about once for all classes. What other attacks find beyond it, they owe to their
+    All draws are queried once for all classes. What other attacks find beyond it, they owe to their
     search; what it finds itself, to the prior and the model's answers.
 
     Args:

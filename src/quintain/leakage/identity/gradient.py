@@ -35,7 +35,7 @@ class InversionGradient:
         components: Coordinates of the prior.
         penalty: :math:`\lambda`, in units of the logits' spread over public pictures.
         tv_weight: :math:`\tau`, in the same units.
-        pool: Public pictures that are asked about first, once for all classes, for that spread.
+        pool: Public pictures that are queried first, once for all classes, for that spread.
         steps: Gradients of each candidate, at most; its budget is the limit otherwise.
         learning_rate: Of Adam, in standard deviations, or in tenths of the range of pixels.
 

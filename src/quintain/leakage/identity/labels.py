@@ -32,13 +32,13 @@ MAX_COORDINATE = 1.5
 class InversionLabels:
     r"""Model inversion by labels alone: the center of the largest sphere that lies in the class (BREP-MI).
 
-    Around a center w in the coordinates of a prior, labels are asked at points :math:`w + R u_i` for unit
+    Around a center w in the coordinates of a prior, labels are queried at points :math:`w + R u_i` for unit
     vectors in pairs :math:`\pm u`. If nearly all have the label of the class, the sphere grows; else w moves
     away from the mean direction of those outside, as long as it keeps the label. A face in the middle of its
     class is more typical of it than one at the boundary.
 
     In the paper all points must be inside, and directions are not paired. The search starts at the mean of
-    those draws of the prior that have the label, which are asked about once for all classes; at the mean
+    those draws of the prior that have the label, which are queried once for all classes; at the mean
     picture where there is none.
 
     Args:

@@ -18,7 +18,7 @@ from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 BOX = 2.5
 """Coordinates stay within these many standard deviations: beyond lie pictures that only the model knows."""
 
-MOST_PICTURES = 2000
+MAX_PICTURES = 2000
 """As many public pictures are read at most."""
 
 
@@ -77,7 +77,7 @@ def fit_prior(
     require_at_least(1, components=components)
     if not 0 <= exponent <= 1:
         raise SettingError(f"exponent = {exponent}; expected 0 to 1")
-    rows = np.linspace(0, len(public) - 1, min(len(public), MOST_PICTURES)).astype(np.int64)
+    rows = np.linspace(0, len(public) - 1, min(len(public), MAX_PICTURES)).astype(np.int64)
     x = torch.cat([part.x for part in public.subset(rows).batches(READ_BATCH_SIZE)]).double()
     if mirror and x.ndim == 4:
         x = torch.cat([x, x.flip(-1)])

@@ -37,7 +37,7 @@ class InversionScores:
     Args:
         components: Coordinates of the prior.
         penalty: :math:`\lambda`, in units of the lead's spread over public pictures.
-        pool: Public pictures that are asked about first, once for all classes, for that spread.
+        pool: Public pictures that are queried first, once for all classes, for that spread.
         population: Samples of a generation.
         sigma: Standard deviation of the first one, in units of the prior.
 

@@ -12,7 +12,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 from quintain.leakage.attack import Candidates, Guess
 from quintain.leakage.identity.prior import PicturePrior, fit_prior
-from quintain.leakage.knowledge import Knowledge, required_public
+from quintain.leakage.knowledge import Knowledge, require_public
 from quintain.leakage.view import AttackerView, ModelView
 
 
@@ -55,8 +55,8 @@ class Inversion:
             DataError: If there are fewer than two different public pictures.
         """
         require_at_least(1, budget=budget)
-        public = required_public(knowledge, attack=attack)
-        model = checked_view(view, candidates, attack=attack)
+        public = require_public(knowledge, attack=attack)
+        model = require_class_view(view, candidates, attack=attack)
         prior = fit_prior(public, components=components)
         return cls(
             model,
@@ -80,11 +80,11 @@ class Inversion:
         )
 
 
-def checked_view(view: AttackerView, candidates: Candidates, *, attack: str) -> ModelView:
-    """Return a view of a model, if the candidates are among its classes.
+def require_class_view(view: AttackerView, candidates: Candidates, *, attack: str) -> ModelView:
+    """Return a view as that of a model whose classes include the candidates.
 
     Raises:
-        SettingError: Otherwise.
+        SettingError: If it is no view of a model, or lacks a candidate's class.
     """
     if not isinstance(view, ModelView):
         raise SettingError(f"{attack} asks a model; got a view of {view.access}, expected a ModelView")
@@ -120,11 +120,11 @@ def spread(leads: Tensor) -> float:
 def best_picture(view: ModelView, pictures: Tensor, candidates: Candidates, otherwise: Tensor) -> Tensor:
     """Return the picture (n, *S), of some (m, *S), that a model takes most surely for each class.
 
-    All are asked about once for all classes. By labels alone it is the one that is nearest to the mean of
+    All are queried once for all classes. By labels alone it is the one that is nearest to the mean of
     those with the label; ``otherwise`` (*S) where there is none.
     """
-    ask = view.labels if view.access == "labels" else view.scores
-    answers = torch.cat([ask(part) for part in pictures.split(READ_BATCH_SIZE)])
+    query = view.labels if view.access == "labels" else view.scores
+    answers = torch.cat([query(part) for part in pictures.split(READ_BATCH_SIZE)])
     best = []
     for y in candidates.y.tolist():
         if answers.ndim == 2:

@@ -118,7 +118,7 @@ def judge_exposure(
     )
 
 
-def judge_found(
+def judge_found_canaries(
     ranks: Ranks,
     references: int,
     *,

@@ -1,7 +1,8 @@
-r"""How many pictures were rebuilt: guesses are matched to the originals, and so are those of no update.
+r"""How many pictures an attack on updates reconstructs: its guesses are matched to the originals and compared
+with a baseline that needs no update.
 
-A picture is rebuilt where its guess is nearer to it, by a margin, than anything that needs no update. What
-that is has the same freedom as the guesses: it is matched to the originals with the answers at hand.
+A picture counts as reconstructed if its guess is nearer to it, by a margin, than the baseline. The baseline
+gets the same freedom as the guesses: it, too, is matched to the originals with these known.
 """
 
 import math
@@ -28,11 +29,11 @@ Quality = Literal["psnr", "ssim"]
 MAX_PSNR = 100.0
 """PSNR in dB at which a guess counts as exact: an error of 1e-5 at each pixel."""
 
-NEAREST = 64
-"""Public pictures, nearest by squared error, among which the one of the largest SSIM is sought."""
+NUM_NEAREST = 64
+"""The public picture with the largest SSIM is sought among so many that are nearest by squared error."""
 
 _SIGMA, _RADIUS = 1.5, 5
-"""Of the window of SSIM: 11 pixels wide."""
+"""Standard deviation and radius of SSIM's window, which is 11 pixels wide."""
 
 
 def psnr_table(guesses: Images, originals: Images) -> Floats:
@@ -83,12 +84,12 @@ class MatchedPictures:
     """Guesses assigned to originals, each at most once.
 
     Args:
-        qualities: (n,) of the guess of each original; 0 where it has none.
-        guesses: (n,) the row of the guess; -1 where it has none.
+        qualities: (n,) quality of the guess of each original; 0 where it has none.
+        guess_rows: (n,) row of the guess of each original; -1 where it has none.
     """
 
     qualities: Floats
-    guesses: NDArray[np.int64]
+    guess_rows: NDArray[np.int64]
 
 
 def match_pictures(guesses: Images, originals: Images, quality: Quality = "psnr") -> MatchedPictures:
@@ -108,20 +109,20 @@ def match_pictures(guesses: Images, originals: Images, quality: Quality = "psnr"
         raise DataError("guesses that hold NaN or infinity; expected numbers in [0, 1]")
     table = quality_table(guesses, originals, quality)
     rows, columns = linear_sum_assignment(table, maximize=True)
-    qualities, chosen = np.zeros(len(originals)), np.full(len(originals), -1)
-    qualities[columns], chosen[columns] = table[rows, columns], rows
-    return MatchedPictures(qualities, chosen)
+    qualities, guess_rows = np.zeros(len(originals)), np.full(len(originals), -1)
+    qualities[columns], guess_rows[columns] = table[rows, columns], rows
+    return MatchedPictures(qualities, guess_rows)
 
 
 class KnownPictures:
     """What is known of a picture without any update: means, public pictures, and one color.
 
-    Each original gets the best of them for itself, as many times as it is the best: that is no less than any
-    matching of as many tries at public pictures gives.
+    Each original gets the best of them, even if another original has the same: so no original gets less than
+    any matching of public pictures would give it.
 
     Args:
         public: (P, *S) pictures that everybody knows.
-        labels: (P,) theirs.
+        labels: (P,) their labels.
     """
 
     def __init__(self, public: Images, labels: NDArray[np.integer]) -> None:
@@ -133,14 +134,14 @@ class KnownPictures:
         self.means = np.stack([public.mean(0), *(public[labels == one].mean(0) for one in common)])
 
     def best(self, originals: Images, quality: Quality = "psnr") -> tuple[Floats, Images]:
-        """Return the quality (n,) of the best for each original (n, *S), and those pictures (n, *S)."""
-        found = [self._best(one, quality) for one in originals]
-        return np.array([value for value, _ in found]), np.stack([image for _, image in found])
+        """Return, for each original (n, *S), the nearest picture: qualities (n,) and pictures (n, *S)."""
+        nearest = [self._best(one, quality) for one in originals]
+        return np.array([value for value, _ in nearest]), np.stack([image for _, image in nearest])
 
     def _best(self, original: Images, quality: Quality) -> tuple[float, Images]:
         flat = self.public.reshape(len(self.public), -1)
         errors = np.square(flat - original.reshape(1, -1)).mean(1)
-        nearest = self.public[np.argsort(errors, kind="stable")[: 1 if quality == "psnr" else NEAREST]]
+        nearest = self.public[np.argsort(errors, kind="stable")[: 1 if quality == "psnr" else NUM_NEAREST]]
         flat_color = np.broadcast_to(original.mean((-2, -1), keepdims=True), original.shape)
         images = np.concatenate([self.means, nearest, flat_color[None]])
         values = quality_table(images, original[None], quality)[:, 0]
@@ -149,55 +150,59 @@ class KnownPictures:
 
 @dataclass(frozen=True, slots=True)
 class GuessedUpdate:
-    """The pictures behind one update, and what was guessed of them.
+    """The pictures behind one update, and what an attack guessed them to be.
 
     Args:
-        originals: (n, *S).
-        guesses: (k, *S), in any order; k may be 0.
-        blind: (m, *S) what the same attack guessed of an update in which none of them has a part.
+        originals: (n, *S) the pictures that the update was computed from.
+        guesses: (k, *S) guesses from this update, in any order; k may be 0.
+        unrelated_guesses: (m, *S) guesses of the same attack from an update without any of these pictures.
     """
 
     originals: Images
     guesses: Images
-    blind: Images
+    unrelated_guesses: Images
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPictures:
-    """All pictures behind some updates, one after the other.
+    """The qualities of all pictures behind some updates, one picture after the other.
 
     Args:
-        qualities: (N,) of the guess of each picture.
-        floors: (N,) the best that needs no update in which it has a part, the blind guess included.
-        known: (N,) the same without the blind guess.
-        blind: (N,) of the blind guess, matched as the guesses are.
-        updates: (N,) the number of its update.
-        guesses: (N,) the row of its guess among those of its update; -1 where it has none.
-        quality: What the numbers are.
+        qualities: (N,) quality of each picture's guess.
+        known_qualities: (N,) quality of the nearest known picture.
+        unrelated_qualities: (N,) quality of the unrelated guess, matched as the guesses are.
+        update_indices: (N,) index of each picture's update.
+        guess_rows: (N,) row of each picture's guess among those of its update; -1 where it has none.
+        quality: The measure of quality.
     """
 
     qualities: Floats
-    floors: Floats
-    known: Floats
-    blind: Floats
-    updates: NDArray[np.int64]
-    guesses: NDArray[np.int64]
+    known_qualities: Floats
+    unrelated_qualities: Floats
+    update_indices: NDArray[np.int64]
+    guess_rows: NDArray[np.int64]
     quality: Quality
 
-    def rebuilt(self, margin: float = LEAK_MARGIN) -> NDArray[np.bool_]:
-        """Return which pictures are rebuilt: nearer by the margin than what needs no update (N,)."""
-        return (self.qualities > self.floors) & (self.qualities >= self.floors + margin)
+    @property
+    def baselines(self) -> Floats:
+        """The best quality (N,) without each picture's update: of known pictures and unrelated guesses."""
+        return np.maximum(self.known_qualities, self.unrelated_qualities)
+
+    def is_reconstructed(self, margin: float = LEAK_MARGIN) -> NDArray[np.bool_]:
+        """Return which pictures (N,) have a guess that exceeds their baseline by the margin."""
+        baselines = self.baselines
+        return (self.qualities > baselines) & (self.qualities >= baselines + margin)
 
     @property
     def most_exposed(self) -> int:
-        """The picture whose guess gains most on what is known without its update."""
-        return int((self.qualities - self.floors).argmax())
+        """The index of the picture whose guess exceeds its baseline most."""
+        return int((self.qualities - self.baselines).argmax())
 
 
 def compare_pictures(
     updates: Sequence[GuessedUpdate], known: KnownPictures, quality: Quality = "psnr"
 ) -> JudgedPictures:
-    """Match the guesses of each update, and what needs none of it, to its pictures.
+    """Match the guesses of each update, the unrelated guesses and the known pictures to its originals.
 
     Raises:
         SettingError: If there is no update.
@@ -206,31 +211,29 @@ def compare_pictures(
     if not updates:
         raise SettingError("no update; expected at least one whose pictures were guessed")
     matches = [match_pictures(one.guesses, one.originals, quality) for one in updates]
-    blind = np.concatenate([match_pictures(one.blind, one.originals, quality).qualities for one in updates])
-    floor = np.concatenate([known.best(one.originals, quality)[0] for one in updates])
+    unrelated = [match_pictures(one.unrelated_guesses, one.originals, quality) for one in updates]
     return JudgedPictures(
         qualities=np.concatenate([one.qualities for one in matches]),
-        floors=np.maximum(floor, blind),
-        known=floor,
-        blind=blind,
-        updates=np.repeat(np.arange(len(updates)), [len(one.originals) for one in updates]),
-        guesses=np.concatenate([one.guesses for one in matches]),
+        known_qualities=np.concatenate([known.best(one.originals, quality)[0] for one in updates]),
+        unrelated_qualities=np.concatenate([one.qualities for one in unrelated]),
+        update_indices=np.repeat(np.arange(len(updates)), [len(one.originals) for one in updates]),
+        guess_rows=np.concatenate([one.guess_rows for one in matches]),
         quality=quality,
     )
 
 
-def judge_rebuilt(
+def judge_reconstructed(
     judged: JudgedPictures, *, margin: float = LEAK_MARGIN, confidence: float = 0.95
 ) -> LeakJudgment:
-    """Judge by the fraction of pictures that are rebuilt.
+    """Judge by the fraction of pictures that are reconstructed.
 
-    The baseline is the fraction that the same attack rebuilds of pictures that have no part in its update.
-    The interval speaks of updates like these: it is Clopper and Pearson's where each holds one picture, and
-    ``chernoff_interval`` of the fractions by update where pictures share one. Updates count as independent:
-    where the blind guess of one is made of another, the two are tied as far as that guess is the best known.
+    The baseline is the fraction that the same attack reconstructs from updates without the picture. The
+    interval is for updates like these: Clopper-Pearson's if each update holds one picture, otherwise
+    ``chernoff_interval`` over the fractions of the updates. It takes updates as independent; if the unrelated
+    guess for one comes from another, they are dependent wherever that guess is the baseline.
     """
-    hits = judged.rebuilt(margin)
-    by_update = np.array([hits[judged.updates == one].mean() for one in np.unique(judged.updates)])
+    hits = judged.is_reconstructed(margin)
+    by_update = np.array([hits[rows].mean() for rows in _rows_by_update(judged)])
     single = len(by_update) == len(hits)
     low, high = (
         binomial_interval(int(hits.sum()), len(hits), confidence)
@@ -242,24 +245,23 @@ def judge_rebuilt(
         value=float(by_update.mean()),
         low=low,
         high=high,
-        baseline=float((judged.blind >= judged.known + margin).mean()),
+        baseline=float((judged.unrelated_qualities >= judged.known_qualities + margin).mean()),
         baseline_name="the same attack on an update without the picture",
         unit="image",
         confidence=confidence,
-        per_example=tuple((judged.qualities - judged.floors).tolist()),
+        per_example=tuple((judged.qualities - judged.baselines).tolist()),
     )
 
 
 def judge_quality(judged: JudgedPictures, *, confidence: float = 0.95) -> LeakJudgment:
     """Judge by the median over updates of the mean quality of all their pictures, PSNR in dB or SSIM.
 
-    The baseline is the same of the best that needs no update. The interval is between order statistics,
-    whatever the distribution; with fewer than 6 updates none has a confidence of 95 %, and it is all that a
-    quality can be.
+    The baseline is the same median of the baselines. The interval is between order statistics, so that it
+    needs no assumption on the distribution; with fewer than 6 updates none reaches a confidence of 95 %, and
+    the interval is the whole range of the quality.
     """
-    names = np.unique(judged.updates)
-    values = np.array([judged.qualities[judged.updates == one].mean() for one in names])
-    floors = np.array([judged.floors[judged.updates == one].mean() for one in names])
+    values = np.array([judged.qualities[rows].mean() for rows in _rows_by_update(judged)])
+    baselines = np.array([judged.baselines[rows].mean() for rows in _rows_by_update(judged)])
     low, high = median_interval(values, confidence)
     least, most = (0.0, MAX_PSNR) if judged.quality == "psnr" else (-1.0, 1.0)
     return LeakJudgment(
@@ -267,9 +269,15 @@ def judge_quality(judged: JudgedPictures, *, confidence: float = 0.95) -> LeakJu
         value=float(np.median(values)),
         low=max(low, least),
         high=min(high, most),
-        baseline=float(np.median(floors)),
+        baseline=float(np.median(baselines)),
         baseline_name="the best of means, public pictures, one color and another update",
         unit="update",
         confidence=confidence,
         per_example=tuple(judged.qualities.tolist()),
     )
+
+
+def _rows_by_update(judged: JudgedPictures) -> list[NDArray[np.int64]]:
+    """Return the rows of each update's pictures."""
+    indices = judged.update_indices
+    return [np.flatnonzero(indices == one) for one in np.unique(indices)]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from quintain.core.progress import Progress
 from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Guess
-from quintain.leakage.confidence import ask, count_copies
-from quintain.leakage.knowledge import Knowledge, required_shadows
+from quintain.leakage.confidence import count_copies, query_confidences
+from quintain.leakage.knowledge import Knowledge, require_shadows
 from quintain.leakage.membership._shadow_fits import ShadowFit, fit_shadows
 from quintain.leakage.view import AttackerView
 
@@ -48,14 +48,14 @@ def mean_shadow_scores(
     Raises:
         SettingError: For a number of copies or a budget out of range, or too few shadow models.
     """
-    shadows = required_shadows(knowledge, attack=attack)
+    shadows = require_shadows(knowledge, attack=attack)
     x, model = candidates.examples(attack=attack), require_model_view(view, attack=attack)
     columns = shadows.columns(candidates.ids, candidates.y, attack=attack)
     num_copies = count_copies(copies, tuple(candidates.shape), budget, attack=attack)
     scores = []
     with progress.bar(attack, num_copies * len(x)) as advance:
         for number in range(num_copies):
-            confidences = ask(model.scores, x, candidates.y, number=number, advance=advance)
+            confidences = query_confidences(model.scores, x, candidates.y, number=number, advance=advance)
             fit = fit_shadows(shadows.confidences(number), shadows.included)
             scores.append(score(fit, confidences, columns))
     return Guess(scores=torch.from_numpy(np.mean(scores, axis=0)), queries=float(num_copies))

@@ -37,7 +37,9 @@ class LabelOnly:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "label-only"
     summary: ClassVar[str] = "membership by how often changed copies keep their label"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "labels"
     needs: ClassVar[tuple[str, ...]] = ()

@@ -34,7 +34,9 @@ class LiRA:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "lira"
     summary: ClassVar[str] = "membership by the likelihood ratio over shadow models with and without it"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("shadows",)

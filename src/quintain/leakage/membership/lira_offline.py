@@ -34,7 +34,9 @@ class OfflineLiRA:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "lira-offline"
     summary: ClassVar[str] = "membership by how unusual the confidence is among shadow models without it"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("shadows",)

@@ -8,7 +8,7 @@ import torch
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.confidence import ask
+from quintain.leakage.confidence import query_confidences
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView
 
@@ -28,7 +28,9 @@ class LossThreshold:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "loss-threshold"
     summary: ClassVar[str] = "membership by the loss alone"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ()
@@ -48,5 +50,5 @@ class LossThreshold:
         x = candidates.examples(attack=self.name)
         model = require_model_view(view, attack=self.name)
         with progress.bar(self.name, len(x)) as advance:
-            scores = ask(model.scores, x, candidates.y, advance=advance)
+            scores = query_confidences(model.scores, x, candidates.y, advance=advance)
         return Guess(scores=torch.from_numpy(scores), queries=1.0)

@@ -12,8 +12,8 @@ from quintain.core.errors import DataError
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.confidence import ask
-from quintain.leakage.knowledge import Knowledge, required_public
+from quintain.leakage.confidence import query_confidences
+from quintain.leakage.knowledge import Knowledge, require_public
 from quintain.leakage.view import AttackerView
 
 MIN_PUBLIC = 20
@@ -49,7 +49,9 @@ class QuantileRegression:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "quantile-regression"
     summary: ClassVar[str] = "membership by a confidence that is high for such an example, by public examples"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("public",)
@@ -72,7 +74,7 @@ class QuantileRegression:
         Raises:
             DataError: If there are fewer than ``MIN_PUBLIC`` public examples.
         """
-        public = required_public(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
         if len(public) < MIN_PUBLIC:
             raise DataError(
                 f"{len(public)} public examples for {self.name}; expected at least {MIN_PUBLIC}, better "
@@ -81,14 +83,14 @@ class QuantileRegression:
         x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
         z, labels = public.tensors
         with progress.bar(self.name, len(x) + len(z)) as advance:
-            theirs = ask(model.scores, z, labels, advance=advance)
-            found = ask(model.scores, x, candidates.y, advance=advance)
+            theirs = query_confidences(model.scores, z, labels, advance=advance)
+            found = query_confidences(model.scores, x, candidates.y, advance=advance)
         describe = _Description.of(z, min(self.components, len(z) // 4), public.num_classes)
-        known, asked = describe(z, labels), describe(x, candidates.y)
+        known, described = describe(z, labels), describe(x, candidates.y)
         mean, residuals = fit_ridge(known, theirs)
         floor = 1e-6 * max(1e-12, float(np.mean(residuals**2)))
         spread, _ = fit_ridge(known, np.log(residuals**2 + floor) - _LOG_SQUARE_MEAN)
-        scores = (found - asked @ mean) / np.exp(asked @ spread / 2)
+        scores = (found - described @ mean) / np.exp(described @ spread / 2)
         return Guess(scores=torch.from_numpy(scores), queries=model.queries / max(1, len(x)))
 
 

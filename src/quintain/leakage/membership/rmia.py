@@ -11,8 +11,8 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.confidence import ask, log_probability
-from quintain.leakage.knowledge import Knowledge, required_public, required_shadows
+from quintain.leakage.confidence import log_probability, query_confidences
+from quintain.leakage.knowledge import Knowledge, require_public, require_shadows
 from quintain.leakage.view import AttackerView
 
 
@@ -31,7 +31,7 @@ class RMIA:
     Args:
         gamma: How many times the ratio of a public example is to be exceeded.
 
-    Public examples are asked about as candidates are, one query each, and must be unknown to the target and
+    Public examples are queried like candidates, once each, and must be unknown to the target and
     to its shadow models.
 
     Source: Zarifzadeh, Liu, Shokri, 2024, arXiv:2312.03262.
@@ -40,7 +40,9 @@ class RMIA:
     kind: ClassVar[str] = "leak"
     name: ClassVar[str] = "rmia"
     summary: ClassVar[str] = "membership by the likelihood ratio against that of public examples"
-    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    guarantee: ClassVar[str] = (
+        "a witness: members rank above others as often as measured; other attacks may find more"
+    )
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("public", "shadows")
@@ -63,15 +65,15 @@ class RMIA:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one score for each candidate, by one query each and one for each public example."""
-        public = required_public(knowledge, attack=self.name)
-        shadows = required_shadows(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
+        shadows = require_shadows(knowledge, attack=self.name)
         x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
         columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
         z, labels = public.tensors
         with progress.bar(self.name, len(x) + len(z)) as advance:
-            theirs = ask(model.scores, z, labels, advance=advance)
-            found = ask(model.scores, x, candidates.y, advance=advance)
-        population = np.stack([ask(scores, z, labels) for scores in shadows.models])
+            theirs = query_confidences(model.scores, z, labels, advance=advance)
+            found = query_confidences(model.scores, x, candidates.y, advance=advance)
+        population = np.stack([query_confidences(scores, z, labels) for scores in shadows.models])
         ratios = log_probability(found) - log_mean_probability(shadows.confidences())[columns]
         limits = np.sort(log_probability(theirs) - log_mean_probability(population)) + np.log(self.gamma)
         fraction = np.searchsorted(limits, ratios, side="right") / len(limits)

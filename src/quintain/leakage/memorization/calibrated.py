@@ -11,7 +11,7 @@ from quintain.core.seeds import derive_seed
 from quintain.leakage.answers import query_log_odds, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge, required_public
+from quintain.leakage.knowledge import Knowledge, require_public
 from quintain.leakage.view import AttackerView, ModelView
 
 
@@ -61,7 +61,7 @@ class CalibratedCanaryLoss:
         """
         require_at_least(1, budget=budget)
         model, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
-        public = required_public(knowledge, attack=self.name)
+        public = require_public(knowledge, attack=self.name)
         scores = query_log_odds(model, x, candidates.y)
         labels = torch.from_numpy(public.labels)
         own = self.student.train(

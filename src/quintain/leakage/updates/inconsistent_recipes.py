@@ -6,7 +6,7 @@ from dataclasses import replace
 from quintain.core.registry import declare
 from quintain.training import Recipe
 
-STANDSTILL = 1e-9
+ZERO_LEARNING_RATE = 1e-9
 """A learning rate at which an update rounds to nothing on the grid of the sum."""
 
 
@@ -26,5 +26,5 @@ def isolating_recipes(recipe: Recipe, sites: Iterable[str], target: str) -> dict
         sites: All sites.
         target: The one whose update the server wants.
     """
-    still = replace(recipe, learning_rate=STANDSTILL)
+    still = replace(recipe, learning_rate=ZERO_LEARNING_RATE)
     return {site: recipe if site == target else still for site in sites}

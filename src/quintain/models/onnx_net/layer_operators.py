@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quintain.models.onnx_net.node import Array, Made, Node
+from quintain.models.onnx_net.node import Array, ConvertedNode, Node
 
 
 def _tensor(array: Array) -> Tensor:
@@ -18,7 +18,7 @@ def _parameter(array: Array) -> nn.Parameter:
     return nn.Parameter(_tensor(array), requires_grad=False)
 
 
-def gemm(node: Node) -> Made:
+def gemm(node: Node) -> ConvertedNode:
     """``x W + b``, scaled by 1."""
     node.require("alpha", 1.0)
     node.require("beta", 1.0)
@@ -26,15 +26,15 @@ def gemm(node: Node) -> Made:
     weight = node.constant(1)
     if weight is None:
         raise node.refuse("has no weight", "one")
-    return Made(_linear(weight if node.settings.get("transB") else weight.T, node.constant(2), node))
+    return ConvertedNode(_linear(weight if node.settings.get("transB") else weight.T, node.constant(2), node))
 
 
-def matmul(node: Node) -> Made:
+def matmul(node: Node) -> ConvertedNode:
     """``x W`` with a constant behind."""
     weight = node.constant(1)
     if weight is None or weight.ndim != 2:
         raise node.refuse("multiplies by something else than a matrix", "a constant matrix behind the value")
-    return Made(_linear(weight.T, None, node))
+    return ConvertedNode(_linear(weight.T, None, node))
 
 
 def _linear(weight: Array, bias: Array | None, node: Node) -> nn.Linear:
@@ -69,20 +69,20 @@ def _filters(node: Node) -> tuple[Array, Array | None, dict[str, Any], int]:
     return weight, bias, settings, dims
 
 
-def _filled(layer: nn.Module, weight: Array, bias: Array | None) -> nn.Module:
+def _set_weights(layer: nn.Module, weight: Array, bias: Array | None) -> nn.Module:
     layer.weight = _parameter(weight)
     if bias is not None:
         layer.bias = _parameter(bias)
     return layer
 
 
-def convolution(node: Node) -> Made:
+def convolution(node: Node) -> ConvertedNode:
     """A convolution; of sides that differ zeros are put round the value first."""
     weight, bias, settings, dims = _filters(node)
     before, behind = _sides(node, dims)
     kind = nn.Conv1d if dims == 1 else nn.Conv2d
     padding: Any = tuple(before) if before == behind else 0
-    layer = _filled(
+    layer = _set_weights(
         kind(
             weight.shape[1] * settings["groups"],
             weight.shape[0],
@@ -94,8 +94,8 @@ def convolution(node: Node) -> Made:
         bias,
     )
     if before == behind:
-        return Made(layer)
-    return Made(nn.Sequential(_constant_pad(before, behind, 0.0), layer))
+        return ConvertedNode(layer)
+    return ConvertedNode(nn.Sequential(_constant_pad(before, behind, 0.0), layer))
 
 
 def _constant_pad(before: Sequence[int], behind: Sequence[int], value: float) -> nn.Module:
@@ -103,7 +103,7 @@ def _constant_pad(before: Sequence[int], behind: Sequence[int], value: float) ->
     return nn.ConstantPad1d(sides, value) if len(sides) == 2 else nn.ConstantPad2d(sides, value)
 
 
-def transposed_convolution(node: Node) -> Made:
+def transposed_convolution(node: Node) -> ConvertedNode:
     """A transposed convolution of equal sides."""
     weight, bias, settings, dims = _filters(node)
     before, behind = _sides(node, dims)
@@ -113,8 +113,8 @@ def transposed_convolution(node: Node) -> Made:
     kind = nn.ConvTranspose1d if dims == 1 else nn.ConvTranspose2d
     out = tuple(node.settings.get("output_padding", [0] * dims))
     channels = (weight.shape[0], weight.shape[1] * settings["groups"])
-    return Made(
-        _filled(
+    return ConvertedNode(
+        _set_weights(
             kind(*channels, weight.shape[2:], padding=padding, output_padding=out, **settings),
             weight,
             bias,
@@ -122,7 +122,7 @@ def transposed_convolution(node: Node) -> Made:
     )
 
 
-def batch_norm(node: Node) -> Made:
+def batch_norm(node: Node) -> ConvertedNode:
     """Batch normalization by running statistics."""
     node.require("training_mode", 0)
     parts = [node.constant(at) for at in range(1, 5)]
@@ -131,7 +131,7 @@ def batch_norm(node: Node) -> Made:
     layer = kind(len(mean), eps=node.number("epsilon", 1e-5))
     layer.weight, layer.bias = _parameter(scale), _parameter(bias)
     layer.running_mean, layer.running_var = _tensor(mean), _tensor(variance)
-    return Made(layer.eval())
+    return ConvertedNode(layer.eval())
 
 
 def _pool_settings(node: Node) -> tuple[Any, dict[str, Any]]:
@@ -149,18 +149,18 @@ def _pool_settings(node: Node) -> tuple[Any, dict[str, Any]]:
     return size, settings
 
 
-def max_pool(node: Node) -> Made:
+def max_pool(node: Node) -> ConvertedNode:
     """The largest value of each window."""
     size, settings = _pool_settings(node)
     dilation = tuple(node.settings.get("dilations", [1] * len(size)))
-    return Made(nn.MaxPool2d(size, dilation=dilation, **settings))
+    return ConvertedNode(nn.MaxPool2d(size, dilation=dilation, **settings))
 
 
-def average_pool(node: Node) -> Made:
+def average_pool(node: Node) -> ConvertedNode:
     """The mean of each window."""
     size, settings = _pool_settings(node)
     node.require("dilations", [1] * len(size))
     if settings["ceil_mode"]:
         raise node.refuse("rounds sizes up", "ceil_mode = 0")
     inside = not node.settings.get("count_include_pad", 0)
-    return Made(nn.AvgPool2d(size, count_include_pad=not inside, **settings))
+    return ConvertedNode(nn.AvgPool2d(size, count_include_pad=not inside, **settings))

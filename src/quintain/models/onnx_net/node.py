@@ -75,8 +75,8 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What an operator becomes: a layer, or a function of some of its inputs and further settings."""
+class ConvertedNode:
+    """The conversion of an operator: a layer, or a function of some of its inputs and further settings."""
 
     layer: nn.Module | None = None
     function: Callable[..., Tensor] | None = None

@@ -15,7 +15,7 @@ from quintain.models.onnx_net.layer_operators import (
     max_pool,
     transposed_convolution,
 )
-from quintain.models.onnx_net.node import Made, Node
+from quintain.models.onnx_net.node import ConvertedNode, Node
 from quintain.models.onnx_net.shape_operators import (
     concat,
     flatten,
@@ -29,68 +29,68 @@ from quintain.models.onnx_net.shape_operators import (
 )
 
 
-def clip(node: Node) -> Made:
+def clip(node: Node) -> ConvertedNode:
     """A clamp by one or two constants."""
     low, high = (node.constant(at, name) for at, name in ((1, "min"), (2, "max")))
     ends = [None if end is None else float(end.reshape(-1)[0]) for end in (low, high)]
-    return Made(function=torch.clamp, settings=tuple(ends))
+    return ConvertedNode(function=torch.clamp, settings=tuple(ends))
 
 
-def dropout(node: Node) -> Made:
+def dropout(node: Node) -> ConvertedNode:
     """Nothing: what drops out does so in training alone."""
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         training = node.constant(2)
         if training is not None and bool(training.any()):
             raise node.refuse("drops numbers at random", "training_mode = false")
-    return Made(nn.Identity())
+    return ConvertedNode(nn.Identity())
 
 
-def gelu(node: Node) -> Made:
+def gelu(node: Node) -> ConvertedNode:
     """GELU in the form that the operator names."""
-    return Made(nn.GELU(str(node.settings.get("approximate", "none"))))
+    return ConvertedNode(nn.GELU(str(node.settings.get("approximate", "none"))))
 
 
-def global_average_pool(node: Node) -> Made:
+def global_average_pool(node: Node) -> ConvertedNode:
     """The mean of each channel of an image."""
     if node.value(0).ndim != 4:
         raise node.refuse(f"takes {tuple(node.value(0).shape)}", "images, (1, C, H, W)")
-    return Made(nn.AdaptiveAvgPool2d(1))
+    return ConvertedNode(nn.AdaptiveAvgPool2d(1))
 
 
-def _reduce(node: Node, function: Callable[..., Tensor]) -> Made:
+def _reduce(node: Node, function: Callable[..., Tensor]) -> ConvertedNode:
     axes, ndim = node.numbers(1, "axes"), node.value(0).ndim
     places = tuple(sorted(axis % ndim for axis in axes or (0,)))
     if 0 in places:
         raise node.refuse(f"reduces the axes {axes}", "axes behind the examples'")
-    return Made(function=function, settings=(places, bool(node.settings.get("keepdims", 1))))
+    return ConvertedNode(function=function, settings=(places, bool(node.settings.get("keepdims", 1))))
 
 
-def softmax(node: Node, function: Callable[..., Tensor]) -> Made:
+def softmax(node: Node, function: Callable[..., Tensor]) -> ConvertedNode:
     """Softmax, or its logarithm, along one axis."""
     ndim = node.value(0).ndim
     axis = int(node.settings.get("axis", -1 if node.opset >= 13 else 1)) % ndim
     if not axis or (node.opset < 13 and axis != ndim - 1):
         raise node.refuse(f"has axis {axis} of {ndim}", "the last one")
-    return Made(function=function, settings=(axis,))
+    return ConvertedNode(function=function, settings=(axis,))
 
 
-def _arithmetic(function: Callable[..., Tensor]) -> Callable[[Node], Made]:
-    def make(node: Node) -> Made:
+def _arithmetic(function: Callable[..., Tensor]) -> Callable[[Node], ConvertedNode]:
+    def make(node: Node) -> ConvertedNode:
         for other in node.inputs:
             if not isinstance(other, Tensor) and other is not None:
                 ndim = next(value.ndim for value in node.inputs if isinstance(value, Tensor))
                 if other.ndim > ndim or (other.ndim == ndim and len(other) != 1):
                     raise node.refuse(f"has a constant of shape {other.shape}", "one for all examples")
-        return Made(function=function, inputs=(0, 1))
+        return ConvertedNode(function=function, inputs=(0, 1))
 
     return make
 
 
-def _layer(make: Callable[[Node], nn.Module]) -> Callable[[Node], Made]:
-    return lambda node: Made(make(node))
+def _layer(make: Callable[[Node], nn.Module]) -> Callable[[Node], ConvertedNode]:
+    return lambda node: ConvertedNode(make(node))
 
 
-OPERATORS: dict[str, Callable[[Node], Made]] = {
+OPERATORS: dict[str, Callable[[Node], ConvertedNode]] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "Conv": convolution,
@@ -122,7 +122,7 @@ OPERATORS: dict[str, Callable[[Node], Made]] = {
     "Sub": _arithmetic(operator.sub),
     "Mul": _arithmetic(operator.mul),
     "Div": _arithmetic(operator.truediv),
-    "Neg": lambda _: Made(function=operator.neg),
+    "Neg": lambda _: ConvertedNode(function=operator.neg),
     "Identity": _layer(lambda _: nn.Identity()),
     "Dropout": dropout,
 }

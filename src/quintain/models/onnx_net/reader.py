@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.models.onnx_net.constants import FOLDED, fold
 from quintain.models.onnx_net.net import OnnxNet, OperatorStep
-from quintain.models.onnx_net.node import Array, Made, Node
+from quintain.models.onnx_net.node import Array, ConvertedNode, Node
 from quintain.models.onnx_net.operators import OPERATORS
 from quintain.models.onnx_net.same_outputs import random_inputs, require_apart, require_same_outputs
 
-LEAST_OPSET = 7
+MIN_OPSET = 7
 """Oldest version of the operator set that is read; those before mean other things by the same names."""
 
 
@@ -51,9 +51,9 @@ def import_onnx(path: str | Path) -> OnnxNet:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path} is no ONNX model: {reason}") from error
     opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
-    if opset < LEAST_OPSET:
+    if opset < MIN_OPSET:
         raise ModelError(
-            f"{path} uses version {opset} of ONNX's operators; expected {LEAST_OPSET} or later: before, "
+            f"{path} uses version {opset} of ONNX's operators; expected {MIN_OPSET} or later: before, "
             "the same names mean other things. Convert it: onnx.version_converter.convert_version(model, 17)"
         )
     net = _Reader(path, model.graph, opset, onnx.numpy_helper.to_array, onnx.helper).read()
@@ -243,7 +243,7 @@ class _Reader:
         self.tensors[found] = torch.from_numpy(np.array(self.constants[name]))
         return found
 
-    def _example(self, made: Made, names: tuple[str, ...], node: Node) -> Tensor:
+    def _example(self, made: ConvertedNode, names: tuple[str, ...], node: Node) -> Tensor:
         """Return what a step gives for the example of zeros, which two of them must give twice."""
         found, twice = (self._result(made, names, node, batch) for batch in (1, 2))
         if found.ndim < 2 or len(found) != 1 or twice.shape != (2, *found.shape[1:]):
@@ -253,7 +253,7 @@ class _Reader:
             )
         return found
 
-    def _result(self, made: Made, names: tuple[str, ...], node: Node, batch: int) -> Tensor:
+    def _result(self, made: ConvertedNode, names: tuple[str, ...], node: Node, batch: int) -> Tensor:
         values = [
             torch.cat([self.values[name]] * batch) if name in self.values else self.tensors[name]
             for name in names

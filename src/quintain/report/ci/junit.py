@@ -64,8 +64,8 @@ def _test_case(case: Case, element: str, seconds: float | None) -> ElementTree.E
     made = ElementTree.Element("testcase", attributes)
     text = plain_text("\n".join((f"{case.name}: {case.message}", *case.details)))
     if element:
-        told = {"type": case.kind, "message": plain_text(case.message)}
-        ElementTree.SubElement(made, element, told).text = text
+        outcome = {"type": case.kind, "message": plain_text(case.message)}
+        ElementTree.SubElement(made, element, outcome).text = text
     else:
         ElementTree.SubElement(made, "system-out").text = text
     return made

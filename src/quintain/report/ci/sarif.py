@@ -151,16 +151,16 @@ def _taxon_reference(place: int, taxon: str) -> Json:
 def _invocation(run: CIRun) -> Json:
     """How the command ended; a run that broke off with its reason."""
     verdict = run.verdict
-    told: dict[str, Json] = {
+    invocation: dict[str, Json] = {
         "commandLine": plain_text(run.command),
         "executionSuccessful": not run.broke_off,
         "exitCode": verdict.exit_code,
         "exitCodeDescription": verdict.outcome,
     }
     if run.records:
-        told["startTimeUtc"] = run.records[0].provenance.started.replace("+00:00", "Z")
+        invocation["startTimeUtc"] = run.records[0].provenance.started.replace("+00:00", "Z")
     if run.broke_off:
-        told["toolExecutionNotifications"] = [
+        invocation["toolExecutionNotifications"] = [
             {"level": "error", "message": {"text": plain_text(verdict.reason)}}
         ]
-    return told
+    return invocation

@@ -24,7 +24,7 @@ def summary(run: CIRun, *, used_bytes: int = 0) -> str:
         run: The run.
         used_bytes: Bytes that the summary has already; what has no room beside them is cut, which is said.
     """
-    return _shortened("\n".join(_lines(run)) + "\n", MAX_BYTES - used_bytes)
+    return _shorten("\n".join(_lines(run)) + "\n", MAX_BYTES - used_bytes)
 
 
 def _lines(run: CIRun) -> Iterator[str]:
@@ -39,7 +39,7 @@ def _lines(run: CIRun) -> Iterator[str]:
     if judged:
         yield ""
         what = "claim" if any(case.rule == REGRESSION for case in judged) else "requirement"
-        yield from _table(("decision", what, "reason"), map(_judged, judged))
+        yield from _table(("decision", what, "reason"), map(_case_row, judged))
     for result in RunResults.of(run.records).results_of(CompareResult):
         yield ""
         yield from _table(
@@ -69,7 +69,7 @@ def _lines(run: CIRun) -> Iterator[str]:
     yield ""
 
 
-def _judged(case: Case) -> tuple[str, str, str]:
+def _case_row(case: Case) -> tuple[str, str, str]:
     word = f"{case.kind} (warning)" if case.is_tolerated else case.kind
     return word, f"`{_code(case.name)}`", _cell(case.message)
 
@@ -92,7 +92,7 @@ def _code(text: str) -> str:
     return " ".join(plain_text(text).split()).replace("`", "'").replace("|", "\\|")
 
 
-def _shortened(text: str, room: int) -> str:
+def _shorten(text: str, room: int) -> str:
     """Return a text of at most so many bytes, which says where it was cut; nothing where no room is left."""
     encoded = text.encode()
     if len(encoded) <= room:

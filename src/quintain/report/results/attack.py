@@ -1,4 +1,4 @@
-"""How attacks are shown: what broke how many examples of each model at what cost, and stickers."""
+"""How results of attacks are shown: accuracy, what broke how many examples at what cost, stickers."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from quintain.results.robustness_records import AttackedModel, AttackResult, Sti
 
 
 def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
-    """Yield accuracy under each attack, what broke how many examples at what cost, and diagnostics."""
-    left = ", ".join(
+    """Yield the accuracy under each attack, how many examples it broke first, the costs and diagnostics."""
+    accuracies = ", ".join(
         f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in one.rows
     )
-    yield f"accuracy under attack, {one.title}: {left}"
+    yield f"accuracy under attack, {one.title}: {accuracies}"
     if one.break_log.found_by:
         cost = (
             f"{_mean_text(one.break_log.forwards)} queries and {_mean_text(one.break_log.backwards)} "
@@ -34,8 +34,8 @@ def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
 
 def _mean_text(counts: Sequence[int]) -> str:
     """Return a mean, with one decimal below 10; a mean above 0 is never shown as 0."""
-    found = mean(counts)
-    return f"{found:,.0f}" if found >= 10 or not found else f"{max(found, 0.1):.1f}"
+    value = mean(counts)
+    return f"{value:,.0f}" if value >= 10 or not value else f"{max(value, 0.1):.1f}"
 
 
 def broken_by_text(one: AttackedModel) -> str:

@@ -53,17 +53,17 @@ def _summary(result: AuditResult) -> Iterator[str]:
             f"at least {fmt.epsilon(run.gaussian_epsilon, Side.LOWER)}, if the canaries' scores are "
             "independent and Gaussian; that is assumed, and no bound of the claim"
         )
-    yield from _assumed(run)
+    yield from _assumption_lines(run)
     if run.repeated_epsilons:
-        yield f"the audit crossed the claim; repeated with new canaries: at least {_repeated(run)}"
+        yield f"the audit crossed the claim; repeated with new canaries: at least {repetitions_text(run)}"
     yield f"positive control without noise: at least {fmt.epsilon(control.lower.value, Side.LOWER)}"
     failed = [test.message for test in result.mechanism_tests if not test.passed]
     yield f"mechanism tests: {len(result.mechanism_tests) - len(failed)} passed, {len(failed)} failed"
     yield from failed
 
 
-def _assumed(run: AuditRun) -> Iterator[str]:
-    """Say what audits show that rest on assumptions."""
+def _assumption_lines(run: AuditRun) -> Iterator[str]:
+    """Yield the bounds of the audits that rest on assumptions."""
     for one in run.assumed:
         yield (
             f"at least {fmt.epsilon(one.epsilon, Side.LOWER)} ({one.method}), if "
@@ -71,7 +71,8 @@ def _assumed(run: AuditRun) -> Iterator[str]:
         )
 
 
-def _repeated(run: AuditRun) -> str:
+def repetitions_text(run: AuditRun) -> str:
+    """Return the lower bounds on epsilon of the repeated audits."""
     return ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeated_epsilons)
 
 
@@ -126,7 +127,7 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
         FigureRow(drawings, _LEGEND if any(one.bin_edges for one in pair) else ()),
         TableBlock(Table(head, rows, caption="Audits")),
         *_repeats(result.audit),
-        *(Text(f"{text[0].upper()}{text[1:]}.", "soft") for text in _assumed(result.audit)),
+        *(Text(f"{text[0].upper()}{text[1:]}.", "soft") for text in _assumption_lines(result.audit)),
         Text(auditable_epsilon_text(result.audit, result.plan.epsilon), "soft"),
         *_plan_of_audit(run, result),
         Heading("Mechanism tests"),
@@ -141,7 +142,7 @@ def _repeats(run: AuditRun) -> list[Block]:
     return [
         Text(
             "The audit crossed the claim and was repeated at once with new canaries: epsilon at least "
-            f"{_repeated(run)}."
+            f"{repetitions_text(run)}."
         )
     ]
 

@@ -16,12 +16,12 @@ _TONES = {"error": "bad", "warning": "open", "note": "", "ok": "good"}
 def finding_rows(result: CheckResult) -> Iterator[tuple[Cell, ...]]:
     """Yield what the checks found, the worst first; those that found nothing are counted."""
     yield (Cell("data and model"),)
-    shown = [finding for finding in result.findings if finding.level != "ok"]
-    for finding in sorted(shown, key=lambda finding: list(_TONES).index(finding.level)):
+    problems = [finding for finding in result.findings if finding.level != "ok"]
+    for finding in sorted(problems, key=lambda finding: list(_TONES).index(finding.level)):
         yield finding_row(finding)
-    fine = len(result.findings) - len(shown)
+    fine = len(result.findings) - len(problems)
     yield (
-        Cell("all other checks" if shown else "all checks"),
+        Cell("all other checks" if problems else "all checks"),
         Cell("ok", _TONES["ok"]),
         Cell(f"{fmt.count(fine, 'check')} found nothing"),
     )

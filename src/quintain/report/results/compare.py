@@ -1,4 +1,4 @@
-"""Two runs claim by claim: what moved, and what got worse by more than is allowed."""
+"""How a comparison of two runs is shown: what changed in each claim, and what got worse than allowed."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ _TONES = {"better": "good", "worse": "bad", "undecided": "open", "incomparable":
 
 
 def sides_text(change: ClaimChange) -> tuple[str, str]:
-    """Both sides of a claim before and after, for people."""
+    """Return the interval of a claim before and after, as text."""
     before, after = (
         fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE
         for sides in (change.before, change.after)
@@ -22,7 +22,7 @@ def sides_text(change: ClaimChange) -> tuple[str, str]:
 
 
 def regressions_text(result: CompareResult) -> str:
-    """Say how many claims got worse by more than the tolerance, where that was asked."""
+    """Say how many claims got worse by more than the tolerance, if one was given."""
     counted = f"{fmt.count(len(result.changes), 'claim')} compared"
     if result.tolerance is None:
         return f"{counted}; --fail-on-regression decides whether one got worse"
@@ -54,8 +54,8 @@ def _tables(result: CompareResult) -> Iterator[Table]:
 
 def _blocks(result: CompareResult, _run: RunResults) -> Iterator[Block]:
     yield Heading(f"{result.before} against {result.after}")
-    said = regressions_text(result)
-    yield Text(f"{said[:1].upper()}{said[1:]}.", "bad" if result.regressions else "")
+    text = regressions_text(result)
+    yield Text(f"{text[:1].upper()}{text[1:]}.", "bad" if result.regressions else "")
     yield from (Text(f"{one.name}: {one.reason}.", "bad") for one in result.regressions)
     yield from (TableBlock(table) for table in _tables(result))
 

@@ -20,7 +20,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
 from quintain.results.privacy_records import FederateResult, FederationPrivacyResult, RoundResult
 
-MOST_COLUMNS = 10
+MAX_COLUMNS = 10
 """With more classes, the table of sites does not count the examples of each."""
 
 
@@ -65,15 +65,15 @@ def _blocks(one: FederateResult, run: RunResults) -> list[Block]:
             if one.server_saw_updates
             else "The secure sum equals the plain one exactly"
         )
-        said = f"{found} in {exact} of {fmt.count(len(summed), 'round')}."
+        sentence = f"{found} in {exact} of {fmt.count(len(summed), 'round')}."
         gone = len(one.rounds) - len(summed)
-        said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
-        blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
+        sentence += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
+        blocks.append(Text(f"{sentence} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
     if one.guarantee:
         blocks.append(Text(f"What the sums hide ({one.aggregation}): {one.guarantee}."))
     if one.privacy is not None:
-        said = ". ".join((_privacy_text(one.privacy), *one.privacy.notes))
-        blocks.append(Text(f"{said[0].upper()}{said[1:]}."))
+        sentence = ". ".join((_privacy_text(one.privacy), *one.privacy.notes))
+        blocks.append(Text(f"{sentence[0].upper()}{sentence[1:]}."))
     blocks.append(TableBlock(_sites(run, one)))
     if one.rounds:
         blocks.append(Collapsible("round by round", (TableBlock(_rounds(one)),)))
@@ -146,7 +146,7 @@ def _exact(each: RoundResult) -> Cell:
 def _sites(run: RunResults, one: FederateResult) -> Table:
     """Show the sites with their examples: of each class, or of all where the classes are many."""
     classes = max((len(site.class_counts) for site in one.sites), default=0)
-    is_wide = classes > MOST_COLUMNS
+    is_wide = classes > MAX_COLUMNS
     rows = tuple(
         cells(
             site.name,

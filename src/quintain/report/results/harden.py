@@ -63,7 +63,7 @@ def _front_figure(front: Sequence[FrontPoint]) -> Figure:
     if all(point.certified is not None for point in points):
         lines.append(("certified", 1, [(point.clean, point.certified or 0.0) for point in points]))
     chosen = next(point for point in points if point.is_chosen)
-    said = "; ".join(
+    text = "; ".join(
         f"{point.setting}: {fmt.percent(point.clean)} clean, {fmt.percent(point.unbroken)} under attack, "
         f"{fmt.percent(point.certified)} certified"
         for point in points
@@ -73,7 +73,7 @@ def _front_figure(front: Sequence[FrontPoint]) -> Figure:
         marked=chosen.clean,
         labels=[(point.clean, fmt.percent(point.clean)) for point in points],
         title="clean accuracy",
-        alt_text=f"accuracies by setting, {chosen.setting} chosen: {said}",
+        alt_text=f"accuracies by setting, {chosen.setting} chosen: {text}",
     )
     return Figure("Robust against clean accuracy", svg, f"marked: {chosen.setting}, chosen on these examples")
 

@@ -16,7 +16,7 @@ from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruc
 
 
 def _summary(result: LeakResult) -> Iterator[str]:
-    yield from _measured(result)
+    yield from _leak_lines(result)
     if not result.reconstructions:
         return
     # of older records the baselines stand here alone
@@ -28,7 +28,7 @@ def _summary(result: LeakResult) -> Iterator[str]:
     )
 
 
-def _measured(result: LeakResult) -> Iterator[str]:
+def _leak_lines(result: LeakResult) -> Iterator[str]:
     """Yield which goals leak, and a line for each goal, model and kind of candidates."""
     worst = worst_of(result.measurements)
     if not worst:
@@ -102,7 +102,7 @@ def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
         blocks.append(Pictures(((embed(one.original, run.folder), *best),), large=True))
     blocks.append(TableBlock(_qualities(one)))
     leaking = [attempt.update_type for attempt in one.reconstructions if attempt.leaks]
-    said = (
+    text = (
         f"It leaks from {' and from '.join(leaking)}."
         if leaking
         else "This attack shows no leak, which does not prove that there is none."
@@ -110,7 +110,7 @@ def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
     known = ", ".join(guess.update_type.removeprefix(NO_ATTACK) for guess in one.baselines)
     blocks.append(
         Text(
-            f"{said} A reconstruction leaks where it is nearer to an original, by {fmt.number(LEAK_MARGIN)} "
+            f"{text} A reconstruction leaks where it is nearer to an original, by {fmt.number(LEAK_MARGIN)} "
             f"dB, than what needs no update ({known}) and than what another site's update gives."
         )
     )

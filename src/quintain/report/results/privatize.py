@@ -25,7 +25,7 @@ from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import PrivacyStatement, PrivateRun, PrivatizeResult
 from quintain.results.quantity import Side
 
-MOST_BELOW = 0.05
+MAX_ACCURACY_DEFICIT = 0.05
 """How far a non-private model that had not converged may be below a private one, to be compared with."""
 
 USUAL = "2 to 10 points are usual"
@@ -75,7 +75,7 @@ def _is_comparable(one: PrivatizeResult) -> bool:
     """Whether the non-private model is not far below the private one."""
     if one.nonprivate_counts is None:
         return True
-    return one.training.clean_counts.accuracy - one.nonprivate_counts.accuracy <= MOST_BELOW
+    return one.training.clean_counts.accuracy - one.nonprivate_counts.accuracy <= MAX_ACCURACY_DEFICIT
 
 
 def _convergence_text(one: PrivatizeResult) -> str:
@@ -166,11 +166,11 @@ def _blocks(one: PrivatizeResult, _: RunResults) -> list[Block]:
     ]
     blocks.append(TwoColumns((TableBlock(plan_table("DP-SGD settings", one.plan)),), tuple(beside)))
     if one.statement is not None:
-        blocks += _assured(one.statement)
-    return blocks + _compared(one)
+        blocks += _guarantee_blocks(one.statement)
+    return blocks + _sweep_blocks(one)
 
 
-def _assured(one: PrivacyStatement) -> list[Block]:
+def _guarantee_blocks(one: PrivacyStatement) -> list[Block]:
     least = (
         "not known" if one.epsilon_lower_bound is None else fmt.epsilon(one.epsilon_lower_bound, Side.LOWER)
     )
@@ -196,7 +196,7 @@ def _assured(one: PrivacyStatement) -> list[Block]:
     return [*(Text(warning, "bad") for warning in one.warnings), TableBlock(table), *fold]
 
 
-def _compared(one: PrivatizeResult) -> list[Block]:
+def _sweep_blocks(one: PrivatizeResult) -> list[Block]:
     drawings: list[Figure] = []
     tables: list[Block] = []
     for trials, title, axis in (

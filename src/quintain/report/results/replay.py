@@ -49,9 +49,9 @@ def _tables(result: ReplayResult) -> Iterator[Table]:
 
 def _blocks(result: ReplayResult, _run: RunResults) -> Iterator[Block]:
     yield Heading(f"Adversarial examples that were made on {result.source_title}")
-    said = _transfer(result)
+    text = _transfer(result)
     yield Text(
-        f"{said[:1].upper()}{said[1:]}. Nothing was attacked anew, so that an attack on this very model may "
+        f"{text[:1].upper()}{text[1:]}. Nothing was attacked anew, so that an attack on this very model may "
         f"leave less. They come from {result.source}."
     )
     yield from (TableBlock(table) for table in _tables(result))

@@ -1,4 +1,4 @@
-"""Second opinions: what an audit shows of anybody's training or mechanism, beside what is claimed for it."""
+"""How a second opinion is shown: the audit of any training or mechanism, beside the claim."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from quintain.report.blocks import Block, FigureRow, Heading, TableBlock, Text
 from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.drawings.bar import scale_to
 from quintain.report.presentation import Presentation
-from quintain.report.results.audit import audit_figure
+from quintain.report.results.audit import audit_figure, repetitions_text
 from quintain.report.run_results import RunResults
 from quintain.report.table import Table, cells
 from quintain.results.bounds import Bound, Bracket, Consistency
@@ -41,7 +41,7 @@ def _summary(result: SecondOpinionResult) -> Iterator[str]:
         yield f"{answer}: {ANSWERS[answer]}{lacking}"
     if run.repeated_epsilons:
         fresh = "new coins for the same canaries" if result.canary_kind == "own" else "new canaries and coins"
-        yield f"repeated with {fresh}: at least {_repeated(run)}"
+        yield f"repeated with {fresh}: at least {repetitions_text(run)}"
     if result.control:
         yield (
             f"control {result.control.title}: at least {fmt.epsilon(result.control.lower.value, Side.LOWER)}"
@@ -77,10 +77,6 @@ def _cost(result: SecondOpinionResult) -> str:
     spent, added = sum(result.training_seconds), sum(result.audit_seconds)
     share = f", {fmt.percent(added / spent)} of it" if spent > 0 else ""
     return f"the audit adds {added:.1f} s of processor time to {spent:.1f} s of training{share}"
-
-
-def _repeated(run: AuditRun) -> str:
-    return ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeated_epsilons)
 
 
 def _blocks(result: SecondOpinionResult, _: RunResults) -> list[Block]:

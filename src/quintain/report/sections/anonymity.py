@@ -59,19 +59,19 @@ def _answers(run: RunResults, claims: Sequence[Claim]) -> list[str]:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
             answer = f"no, {_leak_text(worst)}{_limit_text(limited)}"
         elif limited:
-            answer = f"{_no_leak_text(own, _measured(run, model, claims))}{_limit_text(limited)}"
+            answer = f"{_no_leak_text(own, _measurements_of(run, model, claims))}{_limit_text(limited)}"
         else:
             answer = (
-                f"{_no_leak_text(own, _measured(run, model, claims))}, and nothing limits a stronger attack: "
-                "no privacy is claimed"
+                f"{_no_leak_text(own, _measurements_of(run, model, claims))}, and nothing limits a stronger "
+                "attack: no privacy is claimed"
             )
         name = "This model" if model == "model" else f"Model {model}"
         answers.append(f"{name}: {answer}.")
     return answers
 
 
-def _measured(run: RunResults, model: str, claims: Sequence[Claim]) -> list[LeakMeasurement]:
-    """Return what was measured of a model; what no claim goes by is of the model that is claimed first."""
+def _measurements_of(run: RunResults, model: str, claims: Sequence[Claim]) -> list[LeakMeasurement]:
+    """Return the measurements of a model; those without a claim count for the first claimed model."""
     names, first = {claim.model for claim in claims}, claims[0].model
     found = [one for result in run.results_of(LeakResult) for one in result.measurements]
     return [one for one in found if (name if (name := name_of_title(one.model)) in names else first) == model]
@@ -133,12 +133,12 @@ def _leak_text(claim: Claim) -> str:
     """Say what the best attack reaches: ``an attack finds at least 3.6 % of ...``."""
     bracket, quantity = claim.bracket, claim.bracket.quantity
     least = f"at least {fmt.metric_value(quantity.metric, bracket.lower.value, Side.LOWER)}"
-    said = {
+    phrases = {
         Metric.MEMBERSHIP_ADVANTAGE: f"tells who was trained on with an advantage of {least}",
         Metric.MEMBERSHIP_TPR: f"finds {least} of the training examples{at_false_alarms(quantity.fpr)}",
         Metric.REIDENTIFIED: f"identifies {least} of the people",
     }
-    return f"an attack {said[quantity.metric]} ({_candidates(claim)})"
+    return f"an attack {phrases[quantity.metric]} ({_candidates(claim)})"
 
 
 def _candidates(claim: Claim) -> str:

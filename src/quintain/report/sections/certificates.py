@@ -73,7 +73,7 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
         rows.append(
             (
                 Cell(fmt.threat_text(f"{one.threat_type}:{fmt.eps_text(size)}")),
-                Cell(stacked_bar([(part, state.value) for state, part in _stacked(fractions)], spoken)),
+                Cell(stacked_bar([(part, state.value) for state, part in _sort_states(fractions)], spoken)),
                 Cell(fmt.percent(proved.accuracy)),
                 accuracy_cell(unbroken),
                 Cell(f"{crossed} contradictory", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
@@ -87,7 +87,7 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
     return rows
 
 
-def _stacked(fractions: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
+def _sort_states(fractions: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
     order = (
         ExampleState.CERTIFIED,
         ExampleState.ABSTAIN,

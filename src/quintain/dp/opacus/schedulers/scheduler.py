@@ -9,7 +9,7 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting.checksum import add_checksum, verified_content
 from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 
-AHEAD = 10_000
+PLANNED_EPOCHS = 10_000
 """Epochs that a plan is known for."""
 
 
@@ -22,8 +22,8 @@ class Scheduler:
     all that it sets from there on where
 
     - h gives another value than it gave before, or a state is of another plan. A plan is the values at the
-      next ``AHEAD`` epochs: h is called for these when the schedule is made, and again whenever one of them
-      has come. What h does beyond is not compared until it is as near;
+      next ``PLANNED_EPOCHS`` epochs: h is called for these when the schedule is made, and again whenever one
+      of them has come. What h does beyond is not compared until it is as near;
     - ``step()`` is called after more or fewer private steps than the time before, or not at all when it is
       due: calls that follow what was looked at are no plan. The first call after a private step says how many
       there are between calls;
@@ -57,7 +57,7 @@ class Scheduler:
         self._first = last_epoch + 1
         # private steps at the latest step() here, and how many there are from one to the next
         self._at, self._pace = optimizer.steps, 0
-        self._plan = [self._asked(self._first + epoch) for epoch in range(AHEAD)]
+        self._plan = [self._value_text(self._first + epoch) for epoch in range(PLANNED_EPOCHS)]
         optimizer.attach_step_hook(lambda _optimizer: self._on_private_step())
         self.step()
 
@@ -110,7 +110,9 @@ class Scheduler:
         self._epoch, self._base, self._first, self._at, self._pace = (
             state[name] for name in ("last_epoch", "base", "first", "at", "pace")
         )
-        self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
+        self._plan = [
+            self._value_text(epoch) for epoch in range(self._first, self._epoch + 1 + PLANNED_EPOCHS)
+        ]
         value = self._base * self.schedule(self._epoch)
         # where the schedule is loaded first, the optimizer's own number is yet to come: the next step looks
         # at it
@@ -126,7 +128,7 @@ class Scheduler:
             self._value, getattr(self.optimizer, self.setting), rel_tol=1e-9
         )
 
-    def _asked(self, epoch: int) -> str:
+    def _value_text(self, epoch: int) -> str:
         """The value at an epoch, as far as it is compared; nothing where there is none."""
         try:
             return _text(self._base * self.schedule(epoch))
@@ -140,7 +142,7 @@ class Scheduler:
         planned = self._plan[self._epoch - self._first :][:1] == [_text(value)]
         same_run = self._run_id in (None, self.optimizer.ledger.run_id)
         self._beforehand = self._beforehand and planned and same_run and self._untouched and self._due()
-        self._plan.append(self._asked(self._first + len(self._plan)))
+        self._plan.append(self._value_text(self._first + len(self._plan)))
 
     def _due(self) -> bool:
         """Whether as many private steps lie between this step and the latest one as between those before;

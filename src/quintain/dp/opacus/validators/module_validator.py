@@ -114,7 +114,7 @@ class ModuleValidator:
             UnsupportableModuleError: If a SyncBatchNorm is to become an InstanceNorm.
         """
         require_at_least(1, num_groups=num_groups)
-        fixed = cls._replaced(copy.deepcopy(module), num_groups, replace_bn_with_in)
+        fixed = cls._replace(copy.deepcopy(module), num_groups, replace_bn_with_in)
         replacements: dict[nn.Module, nn.Module] = {}
         for parent in list(fixed.modules()):
             # named_children() would leave out the second name of a layer that is used twice
@@ -122,13 +122,13 @@ class ModuleValidator:
                 if child is None:
                     continue
                 if child not in replacements:
-                    replacements[child] = cls._replaced(child, num_groups, replace_bn_with_in)
+                    replacements[child] = cls._replace(child, num_groups, replace_bn_with_in)
                 if replacements[child] is not child:
                     setattr(parent, name, replacements[child])
         return fixed
 
     @classmethod
-    def _replaced(cls, layer: nn.Module, num_groups: int, replace_bn_with_in: bool) -> nn.Module:
+    def _replace(cls, layer: nn.Module, num_groups: int, replace_bn_with_in: bool) -> nn.Module:
         """The replacement of a layer; the layer itself if it stays."""
         if (fixer := cls.FIXERS.get(type(layer))) is not None:
             return fixer(layer, num_groups=num_groups, replace_bn_with_in=replace_bn_with_in)
