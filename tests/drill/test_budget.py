@@ -29,6 +29,12 @@ def test_nothing_is_cut_that_fits():
     assert (found.workload, found.dropped, found.seconds) == (WORK, {}, 70.0)
 
 
+def test_examples_are_not_cut_where_all_fits_though_nothing_else_can_be_cut():
+    check = Demand("check", (), lambda work: 0.01 * work.train_examples)
+    assert allot([check], WORK, 81.0, shared=SHARED).workload == WORK
+    assert allot([check], WORK, 79.0, shared=SHARED).workload.train_examples == 4000
+
+
 def test_a_cheap_step_stays_whole_and_what_it_leaves_goes_to_the_others():
     found = allot([demand(PLAIN, 0.1), demand(CERTIFIED, 10.0)], WORK, 203.0)
     assert found.workload.plain_epochs == 30

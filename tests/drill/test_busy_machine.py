@@ -56,14 +56,14 @@ def plan_on(tmp_path):
     """Plans and does the steps on a machine; returns the sizes, whether each was done, and the planner."""
     write_files(tmp_path)
 
-    def made(machine, steps=None):
+    def made(machine, steps=None, full=FULL_WORK):
         own = {"model": f"{tmp_path}/nets.py:mlp", "data": f"{tmp_path}/table.npz"}
         settings = Settings(minutes=MINUTES, **own)
         run = RunFolder(tmp_path / f"run-{id(machine)}", settings, (*pipeline.STEPS, "drill"))
         steps = steps or [step(machine, name) for name in UNITS]
         names = frozenset(one.name for one in steps)
         subject = Subject(settings, torch.device("cpu"))
-        context = pipeline._context(run, settings, FULL_WORK, subject, names, pipeline.no_progress)
+        context = pipeline._context(run, settings, full, subject, names, pipeline.no_progress)
         planner = Planner(context, steps, lambda: machine.now, 0.0, lambda: machine.spent)
         planner.done = []
         for one in steps:
@@ -158,6 +158,20 @@ def test_a_trial_that_went_wrong_once_is_made_again_where_it_would_cut_much(plan
 def test_trials_that_took_long_are_not_made_again(plan_on):
     machine = Machine((ALWAYS, 10.0))
     assert plan_on(machine).trial_seconds == pytest.approx(60.0)
+
+
+def test_trials_are_made_twice_before_examples_are_cut(plan_on):
+    machine, units = Machine((ALWAYS, 1.0)), iter([0.12])
+
+    def estimate(_context, _trials):
+        machine.work(2.0)
+        unit = next(units, 0.05)
+        return lambda workload: unit * workload.train_examples
+
+    one = Step("train", lambda _context: None, estimate)
+    planner = plan_on(machine, [one], full=replace(FULL_WORK, train_examples=1_000))
+    assert planner.trial_seconds == 4.0
+    assert planner.workload.train_examples == 1_000
 
 
 def test_seconds_that_end_by_the_clock_are_no_longer_on_a_busy_machine(plan_on):

@@ -141,9 +141,10 @@ def allot(
     """
     more = [amount for one in demands for amount in one.amounts if amount.enough]
     enough = replace(full, **{one.field: min(one.enough, getattr(full, one.field)) for one in more})
-    found = _cut_to_fit(demands, enough, seconds, shared, last)
-    if found.dropped or found.workload != enough:
-        return found
+    if sum(one.seconds(enough) for one in demands) > seconds:
+        found = _cut_to_fit(demands, enough, seconds, shared, last)
+        if found.dropped or found.workload != enough:
+            return found
     return _spend_rest(demands, enough, full, seconds, more)
 
 

@@ -25,7 +25,9 @@ RETRIED = 0.2
 """Where more than this fraction of the time is left in the end, steps that wait are tried anew."""
 
 DOUBTED = 2.0
-"""Where all of the work would take so many times the time, short first trials are made twice."""
+"""Where all of the work would take so many times the time, or examples are cut, short first trials are made
+twice.
+"""
 
 SHARED_KEY = "shared"
 
@@ -217,7 +219,10 @@ class Planner:
         possible = frozenset(one.name for one in self.steps if one.name not in self.obstacles)
         trials = self._estimates.trials(possible)
         first, is_short = SHARED_KEY not in self._fixed, self.trial_seconds < SHORT_TRIALS * left
-        if (first and is_short and needed > DOUBTED * left) or self._estimates.is_quieter(trials, left):
+        cut = first and cuts("all steps", SHARED, self._full, self._allot(left).workload)
+        if (first and is_short and (cut or needed > DOUBTED * left)) or self._estimates.is_quieter(
+            trials, left
+        ):
             unfinished = [one for one in self.steps if not self.context.run.is_finished(one.name)]
             self._try(unfinished, trials, keep_shorter=True)
             self._estimates.pace.forget_estimates()
