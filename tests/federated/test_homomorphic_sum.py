@@ -34,6 +34,9 @@ from tests.federated.settings import SHORT, Party, blobs, linear, partition, wei
 REPLY_HEAD = 25
 
 
+NAMES = [f"site-{index}" for index in range(4)]
+
+
 @pytest.fixture(scope="module")
 def key() -> SharedKey:
     return SharedKey.create()
@@ -419,7 +422,7 @@ def test_words_in_the_clear_are_an_alarm(key):
 
 
 @pytest.mark.parametrize("bared", [slice(1, None), slice(0, 30), slice(29, None)], ids=str)
-@pytest.mark.parametrize("form", ["words", "integers", "numbers"])
+@pytest.mark.parametrize("form", ["words", "integers", "numbers", "float32"])
 def test_a_part_of_a_vector_in_the_clear_is_an_alarm(key, bared, form):
     """Behind a true ciphertext, which the server cuts off: the sum would be exact."""
     party = Round(key, length=60)
@@ -430,6 +433,7 @@ def test_a_part_of_a_vector_in_the_clear_is_an_alarm(key, bared, form):
         def encrypt(words, encoding):
             integers = encoding.to_signed(words[bared])
             forms = {"words": words[bared], "integers": integers, "numbers": integers / encoding.scale}
+            forms["float32"] = forms["numbers"].astype(np.float32)
             return site_key.encrypt(words, encoding) + forms[form].tobytes()
 
     site_key, site._key = site._key, Leaking
@@ -437,6 +441,33 @@ def test_a_part_of_a_vector_in_the_clear_is_an_alarm(key, bared, form):
     truth = dict(zip(party.policy.roster.names, party.words, strict=True))
     with pytest.raises(MechanismError, match="gives away the vector of 'site-2'"):
         party.server.check_view(transport.view_under(party.policy), truth, ())
+
+
+@pytest.mark.parametrize("kind", [SIGNED, OPENED])
+def test_words_in_the_clear_behind_another_reply_are_an_alarm(key, kind):
+    party = Round(key, length=60)
+    _, transport = party.run()
+    view, truth = transport.view_under(party.policy), dict(zip(NAMES, party.words, strict=True))
+    leaking = tuple(
+        replace(one, data=one.data + party.words[0].tobytes())
+        if one.site == 0 and one.data[4] == kind
+        else one
+        for one in view.received
+    )
+    assert leaking != view.received
+    with pytest.raises(MechanismError, match="gives away the vector of 'site-0'"):
+        party.server.check_view(replace(view, received=leaking), truth, ())
+
+
+def test_a_sum_that_is_one_sites_own_since_all_others_are_zero_is_no_alarm(key):
+    """It opens that sum itself; the sum is what the server is to learn."""
+    party = Round(key, length=60)
+    party.words[1:] = [np.zeros_like(one) for one in party.words[1:]]
+    party.sites = [party.site(index) for index in range(4)]
+    _, transport = party.run()
+    view, truth = transport.view_under(party.policy), dict(zip(NAMES, party.words, strict=True))
+    assert any(one.site == 0 and party.words[0].tobytes() in one.data for one in view.received)
+    party.server.check_view(view, truth, ())
 
 
 def sees_plain_words(party, transport, site, words, sent):

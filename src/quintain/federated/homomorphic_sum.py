@@ -11,7 +11,7 @@ open        max_corrupt + 1 of those who signed check t signatures, decrypt the 
 The sites share one key, which the server lacks.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -31,10 +31,11 @@ from quintain.federated.homomorphic_messages import (
     open_signature,
     pack_list,
     pack_opening,
+    parse_list,
     request,
 )
 from quintain.federated.homomorphic_site import HomomorphicSite
-from quintain.federated.secagg.encoding import EncodedVector, Encoding
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, Encoding
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.message_bodies import SiteSet, parse_vector
@@ -160,20 +161,24 @@ class HomomorphicSum(Aggregation):
         truth: Mapping[str, EncodedVector],
         known_secrets: Collection[bytes],  # noqa: ARG002
     ) -> None:
-        """Look for a site's words, its integers or its numbers in the clear in what it sent.
+        """Look for a site's words, its integers or its numbers in the clear in all that it sent.
 
         Runs of 8 of them are looked for at 16 places of its vector: whatever bares 8 neighboring words and a
-        fifteenth of the vector more holds such a run, and is noticed unless most of these words are 0.
+        fifteenth of the vector more holds such a run, and is noticed unless most of these words are 0. The
+        integers of the sum, which sites open, are left out of what is looked at. Not noticed: another form,
+        such as the numbers before they were rounded to the grid.
         """
-        names, encoding = view.policy.roster.names, view.policy.encoding
+        names, encoding, opened = view.policy.roster.names, view.policy.encoding, _opened_sums(view, truth)
         for letter in view.received:
-            words = truth.get(names[letter.site])
-            if words is None or len(words) < MIN_RUN or letter.data[4:5] != bytes([ENCRYPTED]):
+            words, sent = truth.get(names[letter.site]), letter.data
+            if words is None or len(words) < MIN_RUN:
                 continue
+            for one in opened:
+                sent = sent.replace(one, b"")
             starts = np.linspace(0, len(words) - MIN_RUN, NUM_RUNS).astype(int).tolist()
             runs = [words[start : start + MIN_RUN] for start in dict.fromkeys(starts)]
             no_chance = [run for run in runs if 2 * np.count_nonzero(run) >= MIN_RUN]
-            if any(form in letter.data for run in no_chance for form in _plain_forms(run, encoding)):
+            if any(form in sent for run in no_chance for form in _plain_forms(run, encoding)):
                 raise MechanismError(
                     f"the server's view gives away the vector of {names[letter.site]!r}: its words are in "
                     "the clear in what it sent; expected a ciphertext: do not run this build"
@@ -183,7 +188,24 @@ class HomomorphicSum(Aggregation):
 def _plain_forms(run: EncodedVector, encoding: Encoding) -> tuple[bytes, ...]:
     """Return the bytes of words, of their integers, and of the numbers that they stand for."""
     integers = encoding.to_signed(run)
-    return run.tobytes(), integers.tobytes(), (integers / encoding.scale).tobytes()
+    numbers = integers / encoding.scale
+    return run.tobytes(), integers.tobytes(), numbers.tobytes(), numbers.astype(np.float32).tobytes()
+
+
+def _opened_sums(view: ServerView, truth: Mapping[str, EncodedVector]) -> set[bytes]:
+    """Return the words of the sums that the server had opened: of the sites in each list that it sent."""
+    names, sums = view.policy.roster.names, set()
+    head = request(SURVIVORS, view.policy)
+    for data in {one.data for one in view.sent if one.data.startswith(head)}:
+        listed = [truth.get(name) for name in _listed(data[len(head) :], names)]
+        words = [one for one in listed if one is not None]
+        if len(words) == len(listed) > 0:
+            sums.add(np.sum(words, axis=0, dtype=WORD_DTYPE).tobytes())
+    return sums
+
+
+def _listed(body: bytes, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[site] for site in parse_list(body, len(names))[0])
 
 
 def _have_signed(
