@@ -57,6 +57,11 @@ def refuse_options(inputs: LeakInputs, named: Sequence[Entry]) -> None:
             f"got --private {inputs.private} and --claim {inputs.claim:g}; expected one of them: the record "
             "of the private training has its epsilon"
         )
+    if inputs.delta is not None and inputs.claim is None:
+        raise SettingError(
+            f"got --delta {inputs.delta:g} without --claim, whose delta it is; expected --claim with the "
+            "epsilon that is claimed, or no --delta: the record of --private has its own"
+        )
     if inputs.canaries == 1:
         raise SettingError("--canaries 1; expected 0 for none, or at least 2: half of them are trained on")
     if inputs.canaries and not inputs.train and inputs.epochs is None:

@@ -36,6 +36,11 @@ def read_attribute(text: str, call: "VerbCall", others: "Dataset") -> "HiddenAtt
         if len(shape) != 3:
             raise SettingError(f"--attribute {text}: {call.data} has no pixels but {shape[0]} numbers each")
         top, bottom, left, right = map(int, block.groups())
+        if not (top < bottom <= shape[1] and left < right <= shape[2]):
+            raise SettingError(
+                f"--attribute {text}: {call.data} has images of {shape[1]} rows and {shape[2]} columns; "
+                "expected first:end of each within them, such as 0:4,0:4 for the first four"
+            )
         return block_attribute(data, (top, bottom), (left, right))
     if len(shape) != 1:
         raise SettingError(

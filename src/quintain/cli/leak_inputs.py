@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from quintain.leakage.hidden_attribute import HiddenAttribute
     from quintain.models.protocol import Access
 
+DEFAULT_DELTA = 1e-5
+"""Of ``--claim``."""
+
 PROBED = 100
 """Training examples on which it is seen whether a net without ``--weights`` is trained."""
 
@@ -45,7 +48,7 @@ class LeakInputs:
     learning_rate: float = 1e-3
     private: Path | None = None
     claim: float | None = None
-    delta: float = 1e-5
+    delta: float | None = None
     steps: int = 800
     attribute: str = ""
     show_private: bool = False
@@ -151,7 +154,8 @@ class LeakInputs:
         from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 
         if self.claim is not None:
-            return PrivacyGuarantee.from_claim(self.claim, self.delta)
+            delta = DEFAULT_DELTA if self.delta is None else self.delta
+            return PrivacyGuarantee.from_claim(self.claim, delta)
         if self.private is None:
             return None
         from quintain.cli.leak_private import read_private_training

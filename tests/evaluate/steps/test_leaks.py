@@ -20,7 +20,7 @@ from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
 from quintain.evaluate.leaks.trainers import UserTrainer
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps import leaks
-from quintain.evaluate.steps.leaks import LeakPlan, merge_leaks, run_leaks
+from quintain.evaluate.steps.leaks import LeakPlan, check_leaks, merge_leaks, run_leaks
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Consistency
 from quintain.results.gate import judge
@@ -119,7 +119,7 @@ def test_what_is_impossible_is_said_or_raised(plan, measure, tmp_path):
     assert [one.what for one in output.not_done] == ["identity (faces)"]
     assert len(output.result.measurements) == 1
     with pytest.raises(DataError, match="5 people"):
-        run_leaks(plan, attacks, folder=tmp_path, show=False)
+        run_leaks(plan, attacks[1:], folder=tmp_path, show=False)
     with pytest.raises(SettingError, match="guesses exposure, which nothing measures here"):
         run_leaks(plan, [Toy(goal="exposure")], folder=tmp_path, show=False)
 
@@ -300,6 +300,29 @@ def test_a_function_may_train_the_net_or_return_a_trained_copy_of_it(tmp_path):
         before = net.weight.detach().clone()
         UserTrainer.load(f"{path}:{name}")(net, None, 0)
         assert torch.equal(net.weight, before + 1), name
+
+
+def test_what_was_found_is_kept_where_a_later_goal_turns_out_to_be_impossible(plan, measure, tmp_path):
+    def refuse(_job):
+        raise DataError("no room for canaries")
+
+    measure(membership=lambda job: LeakFindings((found(job.attacks[0]),)), exposure=refuse)
+    both = [Toy(), Toy(goal="exposure", name="canary")]
+    output = run_leaks(plan, both, folder=tmp_path, show=False)
+    assert [one.goal for one in output.result.measurements] == ["membership"]
+    assert output.result.failure_reason == "no room for canaries"
+    assert [one.what for one in output.not_done] == ["exposure (canary)"]
+    # nothing is lost where nothing was found before
+    with pytest.raises(DataError, match="no room for canaries"):
+        run_leaks(plan, both[1:], folder=tmp_path, show=False)
+    # what is skipped by its leave is no failure
+    left_out = run_leaks(plan, both, folder=tmp_path, show=False, skip_impossible=True)
+    assert left_out.result.failure_reason == ""
+
+
+def test_too_few_members_for_canaries_are_seen_before_any_work(plan, tmp_path):
+    with pytest.raises(DataError, match="20 members leave room for 1 canaries"):
+        check_leaks(plan, [Toy(), Toy(goal="exposure", name="canary")], folder=tmp_path)
 
 
 @pytest.mark.parametrize("changed", ["mine.py", "of_mine.py"])

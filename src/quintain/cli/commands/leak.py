@@ -94,7 +94,10 @@ def run(
             help="The epsilon that is claimed for the model, without --private.", show_default=False
         ),
     ] = None,
-    delta: Annotated[float, typer.Option(help="With --claim: its delta.")] = 1e-5,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="With --claim: its delta; 1e-5 if not given.", show_default=False),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction from an update.", min=1)] = 800,
     attribute: Annotated[
         str,
@@ -163,7 +166,8 @@ def _attack(
     Raises:
         SettingError: If there is nothing to do.
         ModelError: If an attack that was named cannot be run on this model, or none could.
-        ExecutionError: After what was found is stored and shown, if a training failed.
+        ExecutionError: After what was found is stored and shown, if a training failed, or another goal cannot
+            be attacked.
     """
     from quintain.cli.leak_attacks import build_attack, is_on_model
     from quintain.core.errors import ModelError, SettingError

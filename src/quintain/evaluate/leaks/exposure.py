@@ -54,14 +54,7 @@ def measure(job: LeakJob) -> LeakFindings:
     _ = job.target.training  # a canary must be trained on, so that its exposure can be measured
     for attack in job.attacks:
         access_of(job, attack, job.target.model)
-    count = min(MAX_CANARIES, job.candidates, len(job.members) // 20)
-    if job.candidates < MIN_CANARIES:
-        raise SettingError(f"{job.candidates} candidates; expected at least {MIN_CANARIES} canaries")
-    if count < MIN_CANARIES:
-        raise DataError(
-            f"{len(job.members)} members leave room for {count} canaries, one in twenty; expected at least "
-            f"{MIN_CANARIES} canaries, so {20 * MIN_CANARIES} members"
-        )
+    count = count_canaries(job)
     require_classes(job.members)
     target = job.target.model
     # Some models know their number of classes only once they were asked something.
@@ -89,6 +82,23 @@ def measure(job: LeakJob) -> LeakFindings:
             *retrained_notes(model, planted, name="the net that was trained with canaries"),
         ),
     )
+
+
+def count_canaries(job: LeakJob) -> int:
+    """Return how many canaries a job takes.
+
+    Raises:
+        SettingError, DataError: If there are too few candidates or members for the fewest.
+    """
+    count = min(MAX_CANARIES, job.candidates, len(job.members) // 20)
+    if job.candidates < MIN_CANARIES:
+        raise SettingError(f"{job.candidates} candidates; expected at least {MIN_CANARIES} canaries")
+    if count < MIN_CANARIES:
+        raise DataError(
+            f"{len(job.members)} members leave room for {count} canaries, one in twenty; expected at least "
+            f"{MIN_CANARIES} canaries, so {20 * MIN_CANARIES} members"
+        )
+    return count
 
 
 def _measure_attack(

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError, TrainingFailedError
+from quintain.core.errors import (
+    DataError,
+    ModelError,
+    PrivacyError,
+    QuintainError,
+    SettingError,
+    TrainingFailedError,
+)
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.choice import GOALS, OTHER_EXAMPLES, REMEDIES, REMEDY
 from quintain.evaluate.leaks.claims import leak_claims
+from quintain.evaluate.leaks.exposure import count_canaries
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.inputs import SharedExamplesError, access_of
@@ -86,8 +94,9 @@ def run_leaks(
     Each goal is measured by itself, with the members and the others at hand. What attacks find bounds the
     claims on the true-positive rate, the advantage and on who is identified from below; the claimed privacy
     bounds them from above. Where nothing is claimed, that side stays trivial: an attack that fails proves
-    nothing. A training that fails, such as that of shadow models, ends its goal alone: what else is found
-    is in the result, with the reason in its ``failure_reason``.
+    nothing. A training that fails, such as that of shadow models, ends its goal alone, and so does a goal
+    that turns out to be impossible once another is done: what else is found is in the result, with the
+    reason in its ``failure_reason``.
 
     Args:
         plan: The model and the data.
@@ -100,13 +109,14 @@ def run_leaks(
         progress: Shows bars.
 
     Raises:
-        SettingError, DataError, ModelError: As the measure of a goal does, unless ``skip_impossible``.
+        SettingError, DataError, ModelError: As the measure of a goal does, unless ``skip_impossible`` or
+            something was found before.
         TrainingFailedError: If a training fails and nothing else is found.
     """
     clock = time.perf_counter()
     found: list[LeakFindings] = []
     missing: list[NotDone] = []
-    failures: list[TrainingFailedError] = []
+    failures: list[QuintainError] = []
     for goal in GOALS:
         chosen = [attack for attack in attacks if attack.goal == goal]
         if not chosen:
@@ -119,8 +129,10 @@ def run_leaks(
             failures.append(error)
             missing.append(NotDone(f"{goal} ({names})", str(error), RETRY))
         except IMPOSSIBLE as error:
-            if not skip_impossible:
+            if not (skip_impossible or found):
                 raise
+            if not skip_impossible:
+                failures.append(error)
             shared = isinstance(error, SharedExamplesError)
             remedy = OTHER_EXAMPLES if shared else REMEDIES.get(goal, REMEDY)
             missing.append(NotDone(f"{goal} ({names})", str(error), remedy))
@@ -165,6 +177,8 @@ def check_leaks(plan: LeakPlan, attacks: Sequence[LeakageAttack], *, folder: Pat
                 access_of(job, attack, plan.target.model)
         if goal == "identity":
             People.of(job)
+        if goal == "exposure":
+            count_canaries(job)
 
 
 def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
