@@ -1,7 +1,7 @@
-"""A malicious server reads X-rays out of a secure sum of five sites, and what keeps it from that.
+"""A malicious server reads X-rays out of a secure sum of five sites, until a defense stops it.
 
-The sum hides which site sent what, and each site's update. It does not hide what the sum itself says: a layer
-that the server puts in front of the net is written such that it says one X-ray a unit.
+A secure sum hides each site's update, but not what the sum itself reveals. The server imprints the net: it
+puts a malicious first layer in front, in which the gradient of each unit reveals one X-ray.
 """
 
 import torch
@@ -25,22 +25,25 @@ def main() -> None:
     data = xrays().train
     x, y = data.batch(range(SITES))
     public = data.subset(range(1000, 2000))
+    # How near to each X-ray one comes without any update: by public X-rays, their means, or a flat gray.
     known, _ = KnownPictures(public.batch(range(1000))[0].numpy(), public.labels).best(x.numpy())
     net = xray_cnn().eval()
     for setting in SETTINGS:
         answer = setting.answer(net, x, y, seed=0)
         view = UpdateView(net, answer, access="sum", sites=SITES, choose=True)
+        # The server does not know the labels of the sites' X-rays: -1.
         sought = Candidates(torch.full((SITES,), -1), torch.arange(SITES), data.shape)
         guess = ImprintLayer().guess(view, Knowledge(public=public), sought, budget=1, seed=0)
         assert guess.images is not None
         if not len(guess.images):
-            print(f"{setting.title}: the sites refuse the net, and send nothing")
+            print(f"{setting.title}: the sites refuse the net and send nothing")
             continue
         found = match_pictures(guess.images.numpy(), x.numpy()).qualities
-        rebuilt = int((found > known + 1).sum())
+        # Reconstructed: more than 1 dB closer than the best match that is known without the attack.
+        num_reconstructed = int((found > known + 1).sum())
         print(
-            f"{setting.title}: {rebuilt} of {SITES} X-rays rebuilt, at {found.mean():.0f} dB on average; "
-            f"{known.mean():.0f} dB are known without it"
+            f"{setting.title}: {num_reconstructed} of {SITES} X-rays reconstructed, {found.mean():.0f} dB on "
+            f"average; the best match without the attack has {known.mean():.0f} dB"
         )
 
 
