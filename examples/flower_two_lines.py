@@ -1,7 +1,8 @@
-"""A Flower app made secure in two lines: the mod of its ClientApp, and the strategy around its own.
+"""A Flower app made secure in two lines: a mod in its ClientApp, and a strategy around its own strategy.
 
-Flower's simulation engine plays five hospitals. All else is the app as it was, and what each site does once:
-an identity of its own, the roster of all, and a file with its own terms. Run it where Flower 1.42 is:
+Flower's simulation engine runs five hospitals. The rest is the app as it was, and ``enroll``, which does what
+each site does once: make its identity, sign the roster of all sites, and write the file with its own terms.
+Run it in an environment with Flower 1.42:
 ``pip install 'quintain[fed]' 'flwr[simulation]'``.
 """
 
@@ -23,7 +24,7 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 from torch import nn
 
-from quintain.federated.enrolment import load_roster, save_identity, save_roster
+from quintain.federated.enrollment import load_roster, save_identity, save_roster
 from quintain.federated.flower import SecAgg, SiteSettings, SumTerms, secagg_mod
 from quintain.federated.secagg import Identity, Roster
 
@@ -32,11 +33,11 @@ FOLDER = Path(tempfile.mkdtemp())
 
 
 def site_file(context: Context) -> SiteSettings:
-    """The file of a simulated site; a real one names its file in --node-config, and secagg_mod() finds it."""
+    """Load the file of a simulated site; a real site names its file in --node-config, for secagg_mod()."""
     return SiteSettings.load(FOLDER / f"site-{context.node_config['partition-id']}.toml")
 
 
-client = ClientApp(mods=[secagg_mod(site_file)])  # was: ClientApp()
+client = ClientApp(mods=[secagg_mod(site_file)])  # the first line; was: ClientApp()
 
 
 @client.train()
@@ -63,10 +64,10 @@ server = ServerApp()
 
 @server.main()
 def main(grid: Grid, context: Context) -> None:
-    """Average four times."""
+    """Average the sites' models in four rounds."""
     strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=SITES)
     terms = SumTerms(load_roster(FOLDER / "roster.toml"))
-    strategy = SecAgg(strategy, terms, run_config=context.run_config)  # the other line
+    strategy = SecAgg(strategy, terms, run_config=context.run_config)  # the second line
     result = strategy.start(
         grid,
         ArrayRecord(nn.Linear(1, 1).state_dict()),
@@ -80,8 +81,11 @@ def main(grid: Grid, context: Context) -> None:
     assert abs(slope - 2) < 0.2
 
 
-def enrol() -> None:
-    """Make what each site makes for itself; the roster is what all have compared by telephone and signed."""
+def enroll() -> None:
+    """Write the files that each site writes for itself, and the roster, which all sites have signed.
+
+    Before real sites sign, they compare its keys by telephone.
+    """
     identities = [Identity.create(f"hospital-{site}") for site in range(SITES)]
     save_roster(FOLDER / "roster.toml", Roster.from_identities(*identities), identities)
     for site, identity in enumerate(identities):
@@ -93,7 +97,7 @@ def enrol() -> None:
 
 
 if __name__ == "__main__":
-    enrol()
+    enroll()
     run_simulation(
         server, client, SITES, backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
     )

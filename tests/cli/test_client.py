@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from quintain.federated.enrolment import save_roster
+from quintain.federated.enrollment import save_roster
 from quintain.federated.key_words import fingerprint
 from quintain.federated.secagg import Identity, Roster
 from tests.federated.deployed import CLIENT, NET, PLAN, RECIPE, deployed

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quintain.core.errors import ExitCode
-from quintain.federated.enrolment import load_identity, load_roster, read_roster
+from quintain.federated.enrollment import load_identity, load_roster, read_roster
 from quintain.federated.key_words import fingerprint
 
 WORDS = r"(?:[a-z]{5}-){5}[a-z]{5}"

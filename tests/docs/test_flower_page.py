@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from quintain.federated.enrolment import save_roster
+from quintain.federated.enrollment import save_roster
 from quintain.federated.flower.site import OPTIONAL_KEYS, REQUIRED_KEYS, SiteSettings
 from quintain.federated.secagg import Identity, Roster
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from quintain.data.dataset import Dataset
 from quintain.federated import partition
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.secagg import Identity, Roster
 from tests.federated.settings import blobs
 

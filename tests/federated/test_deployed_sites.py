@@ -21,7 +21,7 @@ from quintain.federated.deployment import ClientSettings, ServerSettings, approv
 from quintain.federated.deployment.site_daemon import start_site
 from quintain.federated.deployment.site_log import site_log
 from quintain.federated.engine import local_engine
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.grouped_sum import GroupedSum
 from quintain.federated.secagg import FolderJournal, Identity, Roster
 from quintain.federated.simulated_network import SimulatedNetwork

@@ -30,7 +30,7 @@ from quintain.federated import (
 from quintain.federated.deployment import ClientSettings, ServerSettings, approve, load_plan
 from quintain.federated.deployment.approval import file_terms, net_terms
 from quintain.federated.deployment.plan_file import PlanFile
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.secagg import Identity, Roster

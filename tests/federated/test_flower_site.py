@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quintain.core.errors import NotFoundError, ProtocolError, SettingError
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.flower.site import SiteSettings
 from quintain.federated.flower.terms import NO_ROUND, SumTerms
 from quintain.federated.secagg import Identity, Roster

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import NotFoundError, ProtocolError, RunFolderError, SettingError, StorageError
 from quintain.federated.deployment import ClientSettings, approve
-from quintain.federated.enrolment import (
+from quintain.federated.enrollment import (
     enroll,
     load_identity,
     load_roster,
@@ -65,7 +65,7 @@ def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_p
         enroll(tmp_path / "0", NAMES[0])
 
 
-def test_an_enrolment_that_was_broken_off_is_ended_by_the_same_command(tmp_path):
+def test_an_enrollment_that_was_broken_off_is_ended_by_the_same_command(tmp_path):
     line = tmp_path / "member.toml"
     line.mkdir()
     with pytest.raises(

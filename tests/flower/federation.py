@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.flower import SiteSettings, SumTerms
 from quintain.federated.flower.arrays import PROTOCOL_RECORD
 from quintain.federated.secagg import Identity, Roster
@@ -21,7 +21,7 @@ SERVER, RUN = 1, 77
 NODES = tuple(1000 + 7 * site for site in range(NUM_SITES))
 
 
-def enrol(folder, num_sites=NUM_SITES, more=""):
+def enroll(folder, num_sites=NUM_SITES, more=""):
     """Write the files of all sites; returns the roster."""
     identities = [Identity.create(f"hospital-{site}") for site in range(num_sites)]
     roster = Roster.from_identities(*identities)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from quintain.data import xrays
 from quintain.federated import Deadlines, simulate
 from quintain.federated.deployment import ServerSettings, load_plan
-from quintain.federated.enrolment import load_identity, load_roster
+from quintain.federated.enrollment import load_identity, load_roster
 from tests.flower.machines import (
     PATIENCE,
     Machine,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from quintain.federated.secagg.encoding import finest_encoding
-from tests.flower.federation import enrol
+from tests.flower.federation import enroll
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -42,7 +42,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
-from quintain.federated.enrolment import load_roster
+from quintain.federated.enrollment import load_roster
 from quintain.federated.flower import SecAgg, SumTerms, secagg_mod
 
 client = ClientApp(mods=[secagg_mod()])
@@ -104,7 +104,7 @@ def expected():
 
 
 def test_a_real_deployment_on_loopback_makes_the_model_of_a_plain_sum_of_integers(tmp_path):
-    enrol(tmp_path, SITES)
+    enroll(tmp_path, SITES)
     app = tmp_path / "app"
     (app / "loopback").mkdir(parents=True)
     (app / "pyproject.toml").write_text(PROJECT)

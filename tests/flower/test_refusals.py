@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import (
 )
 
 from quintain.core.errors import SettingError
-from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.enrollment import save_identity, save_roster
 from quintain.federated.flower import SecAgg, secagg_mod, secure_strategy
 from quintain.federated.flower.arrays import PROTOCOL_RECORD
 from quintain.federated.hidden import require_hidden
@@ -27,14 +27,14 @@ from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.view import RecordedMessage, ServerView
 from tests.flower.app import EVALUATED, NUM_SITES, client_app, config, net, trained
-from tests.flower.federation import InProcessGrid, enrol, kind_of, settings_in, start, terms_of
+from tests.flower.federation import InProcessGrid, enroll, kind_of, settings_in, start, terms_of
 
 NAMES = tuple(f"hospital-{site}" for site in range(NUM_SITES))
 
 
 def run(folder, *, strategy=None, mods=(), rounds=1, more="", model=None, **grid):
     """Run rounds of the app with the mod; the strategy and the grid."""
-    strategy = strategy or SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(folder, more=more)))
+    strategy = strategy or SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(folder, more=more)))
     grid = InProcessGrid(client_app([secagg_mod(settings_in(folder)), *mods]), **grid)
     start(strategy, grid, ArrayRecord((model or net()).state_dict()), rounds, config())
     return strategy, grid
@@ -50,7 +50,7 @@ def errors(grid):
 
 
 def test_a_server_without_the_strategy_gets_no_update(tmp_path):
-    enrol(tmp_path)
+    enroll(tmp_path)
     _, grid = run(tmp_path, strategy=FedAvg())
     assert errors(grid) == [(6, "refused")] * len(grid.received)
     assert "no update leaves in the clear" in refusals(tmp_path)
@@ -61,7 +61,7 @@ def test_evaluations_are_refused_unless_the_site_allows_them_and_then_carry_metr
     for name, more in (("no", ""), ("yes", "clear_evaluation = true\n")):
         folder = tmp_path / name
         folder.mkdir()
-        _, grid = run(folder, strategy=SecAgg(FedAvg(), terms_of(enrol(folder, more=more))))
+        _, grid = run(folder, strategy=SecAgg(FedAvg(), terms_of(enroll(folder, more=more))))
         both.append([reply for _, reply in grid.received if reply.metadata.message_type == "evaluate"])
     refused, allowed = both
     assert all(reply.has_error() for reply in refused)
@@ -177,7 +177,7 @@ def test_a_message_that_comes_twice_is_refused_and_the_round_goes_on(tmp_path):
                 again.append(super().answer(site, message))
             return reply
 
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     grid = Twice(client_app([secagg_mod(settings_in(tmp_path))]))
     start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == NAMES
@@ -198,7 +198,7 @@ def test_a_folder_that_is_rolled_back_masks_no_second_time(tmp_path):
                 shutil.move(tmp_path / "copy", tmp_path / "rounds-0")
             return super().answer(site, message)
 
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     grid = RolledBack(client_app([secagg_mod(settings_in(tmp_path))]))
     start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert not masked[0].has_error()
@@ -208,7 +208,7 @@ def test_a_folder_that_is_rolled_back_masks_no_second_time(tmp_path):
 
 def test_a_roster_that_is_put_back_to_an_older_version_is_refused_by_each_site(tmp_path):
     identities = [Identity.create(name) for name in NAMES]
-    roster = enrol(tmp_path)
+    roster = enroll(tmp_path)
     run(tmp_path, strategy=SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(roster)))
     (tmp_path / "roster.toml").rename(tmp_path / "first.toml")
     revoked = tuple(zip(NAMES, roster.keys, strict=True))
@@ -274,7 +274,7 @@ def test_after_a_round_a_site_keeps_its_update_and_its_journal_and_only_its_owne
     "wrapper", [DifferentialPrivacyServerSideFixedClipping, DifferentialPrivacyClientSideFixedClipping]
 )
 def test_flowers_own_noise_around_a_secure_sum_is_refused_since_nothing_is_clipped_there(tmp_path, wrapper):
-    inside = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    inside = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     with pytest.raises(SettingError, match="replies to a secure sum hold no update to clip"):
         run(tmp_path, strategy=wrapper(inside, 1.0, 1e-3, NUM_SITES))
 
@@ -282,7 +282,7 @@ def test_flowers_own_noise_around_a_secure_sum_is_refused_since_nothing_is_clipp
 @pytest.mark.parametrize("strategy", [Krum, FedMedian, FedTrimmedAvg])
 def test_a_strategy_that_needs_single_updates_is_refused_with_the_reason(tmp_path, strategy):
     with pytest.raises(SettingError, match="a secure sum shows none of them"):
-        SecAgg(strategy(), terms_of(enrol(tmp_path)))
+        SecAgg(strategy(), terms_of(enroll(tmp_path)))
 
 
 def test_a_strategy_that_tells_nodes_different_things_is_refused(tmp_path):
@@ -293,7 +293,7 @@ def test_a_strategy_that_tells_nodes_different_things_is_refused(tmp_path):
                 yield task
 
     with pytest.raises(SettingError, match="tells the nodes different things"):
-        run(tmp_path, strategy=SecAgg(Uneven(), terms_of(enrol(tmp_path))))
+        run(tmp_path, strategy=SecAgg(Uneven(), terms_of(enroll(tmp_path))))
 
 
 def other_type(message):
@@ -314,7 +314,7 @@ def test_one_site_that_is_to_run_another_function_than_all_others_gets_no_sum(tm
         content = {"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 60})}
         return Message(RecordDict(content), reply_to=message)
 
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     grid = InProcessGrid(
         app,
         tamper=lambda site, message: (
@@ -329,7 +329,7 @@ def test_one_site_that_is_to_run_another_function_than_all_others_gets_no_sum(tm
 
 @pytest.mark.parametrize("told", [{"lr": 0.1}, None])
 def test_the_configuration_of_the_run_is_part_of_the_terms(tmp_path, told):
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)), run_config=told)
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)), run_config=told)
     grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path))]))
     for site, context in enumerate(grid.contexts.values()):
         context.run_config = {"lr": 0.1 if site else 1e-9}
@@ -345,7 +345,7 @@ def test_an_update_that_was_trained_in_another_way_is_not_sent_again(
     tmp_path, monkeypatch, learning_rate, is_summed, is_another_run
 ):
     """A round breaks off when the vectors are in; then all start from the same first model."""
-    terms = terms_of(enrol(tmp_path))
+    terms = terms_of(enroll(tmp_path))
     trainings = []
 
     def counted(message, context, call_next):
@@ -380,7 +380,7 @@ def test_a_node_that_is_not_on_the_roster_takes_nobodys_place(tmp_path):
                     reply.content[PROTOCOL_RECORD]["message"] = b"QSA3" + bytes(200)
             return reply
 
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     grid = Copying(client_app([secagg_mod(settings_in(tmp_path))]))
     start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == NAMES[1:]

@@ -15,7 +15,7 @@ from quintain.federated.daemon import listen, serve_daemon
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
 from quintain.federated.deployment.folders import lock_folder
 from quintain.federated.deployment.plan_file import PlanFile
-from quintain.federated.enrolment import enroll, load_identity, save_roster
+from quintain.federated.enrollment import enroll, load_identity, save_roster
 from quintain.federated.flower.deployment_server import run_deployment, server_app, settings_path
 from quintain.federated.flower.stub import RECORD, stub_app
 from quintain.federated.privacy import noise_privacy, text_of

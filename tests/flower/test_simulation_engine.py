@@ -9,7 +9,7 @@ from flwr.simulation import run_simulation
 
 from quintain.federated.flower import SecAgg, secagg_mod
 from tests.flower.app import NUM_SITES, client_app, config, net
-from tests.flower.federation import enrol, equal, numbers, settings_in, terms_of
+from tests.flower.federation import enroll, equal, numbers, settings_in, terms_of
 from tests.flower.test_sums import ALL, ROUNDS, by_hand
 
 ONE_WORKER = {
@@ -21,7 +21,7 @@ ONE_WORKER = {
 def test_the_simulation_engine_makes_the_model_of_a_plain_sum_of_integers(tmp_path):
     strategy = SecAgg(
         FedAvg(fraction_evaluate=0.0, min_available_nodes=NUM_SITES, min_train_nodes=NUM_SITES),
-        terms_of(enrol(tmp_path)),
+        terms_of(enroll(tmp_path)),
     )
     app, models = ServerApp(), []
 

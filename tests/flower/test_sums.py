@@ -11,7 +11,7 @@ from quintain.federated.flower import SecAgg, secagg_mod
 from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.messages import MessageType
 from tests.flower.app import NUM_SITES, client_app, config, net, trained
-from tests.flower.federation import InProcessGrid, enrol, equal, numbers, settings_in, start, terms_of
+from tests.flower.federation import InProcessGrid, enroll, equal, numbers, settings_in, start, terms_of
 
 ROUNDS = 2
 ALL = tuple(range(NUM_SITES))
@@ -19,7 +19,7 @@ ALL = tuple(range(NUM_SITES))
 
 def secure(folder, rounds=ROUNDS, *, strategy=None, more="", terms=None, **grid):
     """Run the app with both lines; returns the model, the strategy and the grid."""
-    terms = terms or terms_of(enrol(folder, more=more))
+    terms = terms or terms_of(enroll(folder, more=more))
     strategy = SecAgg(strategy or FedAvg(fraction_evaluate=0.0), terms)
     grid = InProcessGrid(client_app([secagg_mod(settings_in(folder))]), **grid)
     result = start(strategy, grid, ArrayRecord(net().state_dict()), rounds, config())
@@ -82,7 +82,7 @@ def test_a_round_with_too_few_sites_is_abandoned_and_tried_again_with_the_same_u
         trainings.append(context.node_config["partition-id"])
         return call_next(message, context)
 
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path)))
     grid = InProcessGrid(
         client_app([secagg_mod(folder), counted]),
         silent=lambda site, kind, turn: kind is MessageType.DELIVERY and site < 2 and turn < 5,
@@ -97,7 +97,7 @@ def test_a_round_with_too_few_sites_is_abandoned_and_tried_again_with_the_same_u
 
 def test_a_run_of_which_all_rounds_were_abandoned_is_no_success(tmp_path):
     """The sites' own files say another clip; Flower would return the first model."""
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path, more="clip_value = 0.5\n")))
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enroll(tmp_path, more="clip_value = 0.5\n")))
     grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path))]))
     with pytest.raises(ProtocolError, match=r"all 2 rounds were abandoned.*0 of 5 sites sent keys"):
         strategy.start(grid, ArrayRecord(net().state_dict()), ROUNDS, train_config=config())
@@ -120,7 +120,7 @@ def test_fedadam_takes_its_step_from_the_secure_average(tmp_path):
 def test_public_weights_weigh_and_are_part_of_the_terms(tmp_path):
     weights = {f"hospital-{site}": weight for site, weight in enumerate((2, 2, 1, 2, 2))}
     table = "weights = {" + ", ".join(f'"{name}" = {weight}' for name, weight in weights.items()) + "}\n"
-    roster = enrol(tmp_path, more=table)
+    roster = enroll(tmp_path, more=table)
     _, strategy, _ = secure(tmp_path, 1, terms=terms_of(roster, weights=weights))
     assert strategy.reports[0].weight == 9
     _, strategy, grid = secure(tmp_path, 1, terms=terms_of(roster))

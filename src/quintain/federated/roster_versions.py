@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
-from quintain.federated.enrolment import (
+from quintain.federated.enrollment import (
     SignedRoster,
     load_roster,
     read_members,

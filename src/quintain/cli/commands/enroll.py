@@ -9,7 +9,7 @@ from quintain.cli.commands.command import Command
 
 if TYPE_CHECKING:
     from quintain.cli.console import Terminal
-    from quintain.federated.enrolment import SignedRoster
+    from quintain.federated.enrollment import SignedRoster
     from quintain.federated.secagg.keys import Roster
 
 NEXT_VERSION = frozenset({"--roster", "--member", "--revoke"})
@@ -52,7 +52,7 @@ def run(
 ) -> int:
     from quintain.cli.console import Terminal
     from quintain.core.errors import ExitCode, SettingError
-    from quintain.federated import enrolment, roster_versions
+    from quintain.federated import enrollment, roster_versions
 
     given = {"NAME": name, "--member": member, "--roster": roster, "--revoke": revoke, "--sign": sign}
     used = {word for word, value in {**given, "--identity": identity}.items() if value}
@@ -60,7 +60,7 @@ def run(
     if len(rosters) > 1 and used != {"--roster"}:
         raise SettingError("several --roster; expected one, the last: copies of one are put together first")
     if used == {"NAME"}:
-        ((_, key),) = enrolment.enroll(to, name).items()
+        ((_, key),) = enrollment.enroll(to, name).items()
         _show_key(screen, name, key)
         _say(screen, f"{to / 'identity.toml'} stays at this site; send {to / 'member.toml'} to the others")
     elif used == {"--member"}:
@@ -72,14 +72,14 @@ def run(
         _show(screen, place if len(rosters) > 1 else rosters[0])
     elif {"--roster"} < used <= NEXT_VERSION:
         roster_versions.write_next_roster(to, rosters[0], members, revoke or [])
-        _show(screen, place, enrolment.load_roster(rosters[0]))
+        _show(screen, place, enrollment.load_roster(rosters[0]))
     elif sign is not None and identity is not None and used <= SIGNATURE:
-        signed = enrolment.read_roster(sign).sign(enrolment.load_identity(identity))
-        last = enrolment.load_roster(rosters[0]) if rosters else None
+        signed = enrollment.read_roster(sign).sign(enrollment.load_identity(identity))
+        last = enrollment.load_roster(rosters[0]) if rosters else None
         if last is not None:
             roster_versions.check_follows(last, signed.roster)
         _show_keys(screen, sign, signed.roster, last)
-        _say_unsigned(screen, sign, enrolment.write_signatures(sign, signed))
+        _say_unsigned(screen, sign, enrollment.write_signatures(sign, signed))
     else:
         raise SettingError(
             f"got {', '.join(sorted(used)) or 'nothing'}; expected the NAME of a site, which gets an "
@@ -91,7 +91,7 @@ def run(
 
 def _show(screen: "Terminal", path: Path, last: "Roster | None" = None) -> None:
     """Show a roster's file."""
-    from quintain.federated.enrolment import read_roster
+    from quintain.federated.enrollment import read_roster
 
     signed = read_roster(path)
     _show_keys(screen, path, signed.roster, last)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quintain.core.errors import SettingError, StorageError
-from quintain.federated.enrolment import FORBIDDEN_MODE
+from quintain.federated.enrollment import FORBIDDEN_MODE
 
 LOCK_FILE = "daemon.lock"
 MAY_WRITE = 0o022

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 from quintain.core.errors import SettingError
 from quintain.federated.deployment.plan_file import Deployment, load_plan
 from quintain.federated.deployment.toml_table import prefix_errors, read_table
-from quintain.federated.enrolment import load_roster
+from quintain.federated.enrollment import load_roster
 from quintain.federated.server import Server
 from quintain.federated.toml_files import read_toml
 from quintain.federated.transport import Deadlines

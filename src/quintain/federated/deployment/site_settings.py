@@ -26,7 +26,7 @@ from quintain.federated.client import Client
 from quintain.federated.client_config import ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.toml_table import place_of, prefix_errors, read_table
-from quintain.federated.enrolment import load_identity
+from quintain.federated.enrollment import load_identity
 from quintain.federated.homomorphic_key import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.roster_versions import accepted_folder, check_roster

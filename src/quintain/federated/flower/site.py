@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quintain.core.errors import SettingError
-from quintain.federated.enrolment import load_identity, load_roster
+from quintain.federated.enrollment import load_identity, load_roster
 from quintain.federated.flower.round_folder import RoundFolder
 from quintain.federated.flower.terms import SumTerms
 from quintain.federated.roster_versions import accept_roster, accepted_folder
@@ -25,7 +25,7 @@ class SiteSettings:
     """One site's own settings.
 
     Args:
-        identity_file: Its signing key, as ``enrolment.save_identity`` writes it.
+        identity_file: Its signing key, as ``enrollment.save_identity`` writes it.
         roster_file: The roster of ``terms``, as a file.
         terms: The sums that it takes part in.
         rounds: The folder of a round's secrets, best in memory; see ``round_folder``.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import NotFoundError, ProtocolError, SettingError, StorageError
-from quintain.federated.enrolment import (
+from quintain.federated.enrollment import (
     SignedRoster,
     load_identity,
     load_roster,
