@@ -98,37 +98,51 @@ class LossRules:
             ] = None
 
     def on_call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
-        """A function of torch was called on outputs; returns what its result's first dimension stands for."""
-        name, rows = getattr(func, "__name__", ""), first_dim_of(args, kwargs)
+        """Apply the rules to one call of a torch function.
+
+        Args:
+            func, args, kwargs: The function and its arguments, some of them outputs or computed from outputs.
+            result: What it returned.
+
+        Returns:
+            What the first dimension of the result stands for.
+        """
+        name, first_dim = getattr(func, "__name__", ""), first_dim_of(args, kwargs)
         if func in LOSS_SIGNATURES:
             self.check_loss(func, args, kwargs)
-            reduction, given = (_argument(func, args, kwargs, name) for name in ("reduction", "input"))
-            if rows is REDUCED:
+            reduction, outputs = (_argument(func, args, kwargs, key) for key in ("reduction", "input"))
+            if first_dim is REDUCED:
                 self._on_call_of_reduced(name, args, result)
-            if reduction == "none" or rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
-                return rows
-            classes = given.shape[1] if func in CLASS_LOSSES and given.dim() > 1 else 1
+            if reduction == "none" or first_dim not in (WHOLE_BATCH, SELECTED_EXAMPLES):
+                return first_dim
+            num_classes = outputs.shape[1] if func in CLASS_LOSSES and outputs.dim() > 1 else 1
             self._on_reduction(
-                reduction != "sum", rows is SELECTED_EXAMPLES, given, given.numel() // classes, result
+                reduction != "sum",
+                first_dim is SELECTED_EXAMPLES,
+                outputs,
+                outputs.numel() // num_classes,
+                result,
             )
             return REDUCED
-        if rows is REDUCED:
+        if first_dim is REDUCED:
             self._on_call_of_reduced(name, args, result)
-        if name in SCALING_OPS or (name in PRODUCT_OPS and rows is REDUCED):
-            if rows is not ONE_EXAMPLE and self._batch_size > 1:
+        if name in SCALING_OPS or (name in PRODUCT_OPS and first_dim is REDUCED):
+            if first_dim is not ONE_EXAMPLE and self._batch_size > 1:
                 self._on_scaling(name, args)
-        elif rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
+        elif first_dim not in (WHOLE_BATCH, SELECTED_EXAMPLES):
             pass
         elif name in SELECTION_OPS:
             self._on_selection(name, args, kwargs, result)
         elif name in REDUCTION_OPS and _is_over_first_dim(args[0], args[1:], kwargs, None):
-            chosen = rows is SELECTED_EXAMPLES or (name == "nanmean" and bool(args[0].isnan().any()))
-            terms = args[0].numel() // max(result.numel(), 1)
-            self._on_reduction("mean" in name, chosen, args[0], terms, result)
+            is_selected = first_dim is SELECTED_EXAMPLES or (
+                name == "nanmean" and bool(args[0].isnan().any())
+            )
+            num_terms = args[0].numel() // max(result.numel(), 1)
+            self._on_reduction("mean" in name, is_selected, args[0], num_terms, result)
             # what still has as many rows may be of another dimension, such as heads: left to the other probes
             is_over_batch = self._batch_size < 2 or not result.dim() or len(result) % self._batch_size
             return REDUCED if is_over_batch else ONE_EXAMPLE
-        return self._first_dim_after(name, rows, args, kwargs, result)
+        return self._first_dim_after(name, first_dim, args, kwargs, result)
 
     def _on_call_of_reduced(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         """Handle an operation on a loss that is over the batch: it must be linear, kinks included."""
@@ -148,27 +162,33 @@ class LossRules:
         ):
             result.register_hook(partial(_refuse_nonlinear, name))
 
-    def _on_reduction(self, mean: bool, selected: bool, x: Tensor, num_terms: int, result: Any) -> None:
+    def _on_reduction(self, is_mean: bool, is_selected: bool, x: Tensor, num_terms: int, result: Any) -> None:
         """Handle a mean or sum over the batch, or over examples selected from it."""
-        if mean and selected and self._batch_size > 1 and isinstance(result, Tensor) and result.requires_grad:
+        if (
+            is_mean
+            and is_selected
+            and self._batch_size > 1
+            and isinstance(result, Tensor)
+            and result.requires_grad
+        ):
             result.register_hook(_refuse_mean_of_selected)
         if self._probe_fully and isinstance(x, Tensor):
-            self._scales.record(mean, num_terms, self._batch_size, result)
+            self._scales.record(is_mean, num_terms, self._batch_size, result)
 
     def _first_dim_after(
-        self, name: str, rows: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+        self, name: str, first_dim: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
     ) -> str:
         """What the first dimension stands for after an operation that does not reduce over it."""
-        if name in SCATTER_OPS or (rows is ONE_EXAMPLE and name in STACKING_OPS):
+        if name in SCATTER_OPS or (first_dim is ONE_EXAMPLE and name in STACKING_OPS):
             return WHOLE_BATCH
         if (
-            rows is ONE_EXAMPLE
+            first_dim is ONE_EXAMPLE
             and name in ADDITION_OPS
             and all(isinstance(x, WatchedTensor) for x in args[:2])
         ):
             return REDUCED
-        if rows is not WHOLE_BATCH or self._batch_size < 2 or not isinstance(args[0], WatchedTensor):
-            return rows
+        if first_dim is not WHOLE_BATCH or self._batch_size < 2 or not isinstance(args[0], WatchedTensor):
+            return first_dim
         if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first_dim(name, args, kwargs):
             return ONE_EXAMPLE
         if (
@@ -176,11 +196,11 @@ class LossRules:
             or not isinstance(result, Tensor)
             or result.shape[:1] == args[0].shape[:1]
         ):
-            return rows
+            return first_dim
         return (
             SELECTED_EXAMPLES
             if any(isinstance(x, Tensor) and x.dim() for x in flatten_nested(args[1:]))
-            else rows
+            else first_dim
         )
 
     def check_loss(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -191,25 +211,25 @@ class LossRules:
                 labels pair the examples.
         """
         self.saw_loss = True
-        of = partial(_argument, func, args, kwargs)
-        given, target, weight = of("input"), of("target"), of("weight")
+        argument = partial(_argument, func, args, kwargs)
+        outputs, target, weight = argument("input"), argument("target"), argument("weight")
         if func in CLASS_LOSSES:
             _refuse_shared_mean(
                 func.__name__,
-                given,
+                outputs,
                 target,
                 weight,
-                ignore_index=of("ignore_index"),
-                reduction=of("reduction"),
+                ignore_index=argument("ignore_index"),
+                reduction=argument("reduction"),
             )
-        elementwise = func in BINARY_LOSSES and isinstance(weight, Tensor) and weight.dim() == given.dim()
-        for argument, constant in (
+        elementwise = func in BINARY_LOSSES and isinstance(weight, Tensor) and weight.dim() == outputs.dim()
+        for name, constant in (
             ("weight", None if elementwise else weight),
-            ("pos_weight", of("pos_weight")),
+            ("pos_weight", argument("pos_weight")),
         ):
             if isinstance(constant, Tensor):
-                self._check_constant(f"{func.__name__}(..., {argument}=)", constant)
-        self._check_pairing(func.__name__, given, target)
+                self._check_constant(f"{func.__name__}(..., {name}=)", constant)
+        self._check_pairing(func.__name__, outputs, target)
 
     def _check_constant(self, name: str, value: Tensor) -> None:
         """Check a constant that all examples share: other values than at the first step are refused."""
@@ -248,19 +268,22 @@ class LossRules:
 
     def _on_selection(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Handle a selection among the batch's terms, which depends on all of them."""
-        before, default = SELECTION_OPS[name]
+        num_ints_before_dim, default_dim = SELECTION_OPS[name]
         if any(isinstance(x, Tensor) for x in (*args[1:], kwargs.get("other"))) and "quantile" not in name:
             return
-        if not self._is_over_batch(args[0], args[1 + before :], kwargs, default):
+        if not self._is_over_batch(args[0], args[1 + num_ints_before_dim :], kwargs, default_dim):
             return
         for value in (result,) if isinstance(result, Tensor) else result:
             if value.requires_grad:
                 value.register_hook(partial(_refuse_selection, name))
 
     def _is_over_batch(
-        self, x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None
+        self, x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default_dim: int | None
     ) -> bool:
-        """Whether an operation acts along or over the batch."""
+        """Whether an operation acts along or over the first dimension of ``x``, and it can hold the batch.
+
+        It can if its length is a multiple of the batch size: each example may have several rows.
+        """
         if (
             not isinstance(x, Tensor)
             or not x.dim()
@@ -269,16 +292,20 @@ class LossRules:
             or x.shape[0] % self._batch_size
         ):
             return False
-        return _is_over_first_dim(x, args, kwargs, default)
+        return _is_over_first_dim(x, args, kwargs, default_dim)
 
-    def _check_pairing(self, name: str, given: Any, target: Any) -> None:
+    def _check_pairing(self, name: str, outputs: Any, target: Any) -> None:
         """Refuse one set of outputs with two orders of the same labels, as mixed examples have."""
-        if not isinstance(given, Tensor) or not isinstance(target, Tensor) or not target.dim():
+        if not isinstance(outputs, Tensor) or not isinstance(target, Tensor) or not target.dim():
             return
-        for other, labels in self._targets:
-            alike = other is given and labels.shape == target.shape and len(target) >= MIN_LABELS_TO_COMPARE
+        for earlier_outputs, labels in self._targets:
+            is_comparable = (
+                earlier_outputs is outputs
+                and labels.shape == target.shape
+                and len(target) >= MIN_LABELS_TO_COMPARE
+            )
             if (
-                alike
+                is_comparable
                 and not torch.equal(labels, target)
                 and torch.equal(labels.sort(0).values, target.sort(0).values)
             ):
@@ -287,7 +314,7 @@ class LossRules:
                     "examples (mixup, cutmix) carry two records in one row; expected each row to be one "
                     "record: mix with public data, or other views of the record"
                 )
-        self._targets.append((given, target))
+        self._targets.append((outputs, target))
 
 
 class LossMode(TorchFunctionMode):
@@ -305,10 +332,11 @@ class LossMode(TorchFunctionMode):
 
 
 def _refuse_shared_mean(
-    name: str, given: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str
+    name: str, outputs: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str
 ) -> None:
     """Refuse a mean that divides by the labels' weights, or by the number of labels not ignored."""
-    if reduction != "mean" or given.dim() < 2:
+    # outputs (K,) are one example without a batch dimension, whose mean shares nothing
+    if reduction != "mean" or outputs.dim() < 2:
         return
     ignored = not target.is_floating_point() and bool((target == ignore_index).any())
     if weight is not None or ignored:
@@ -321,12 +349,21 @@ def _refuse_shared_mean(
         )
 
 
-def _is_over_first_dim(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:
-    """Whether an operation acts along or over the first dimension."""
+def _is_over_first_dim(
+    x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default_dim: int | None
+) -> bool:
+    """Whether an operation acts along or over the first dimension of ``x``, whatever that holds.
+
+    Args:
+        x: What it acts on.
+        args: Its positional arguments from the dimension on; others are passed over.
+        kwargs: Its arguments by name.
+        default_dim: The dimension if none is given; None is all of them.
+    """
     if not isinstance(x, Tensor) or not x.dim():
         return False
-    given = (arg for arg in args if isinstance(arg, (int, tuple, list)) and not isinstance(arg, bool))
-    dims = kwargs.get("dim", next(given, default))
+    positional = (arg for arg in args if isinstance(arg, (int, tuple, list)) and not isinstance(arg, bool))
+    dims = kwargs.get("dim", next(positional, default_dim))
     return dims is None or any(dim % x.dim() == 0 for dim in ((dims,) if isinstance(dims, int) else dims))
 
 
@@ -374,9 +411,9 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
     parameters = LOSS_SIGNATURES[func].parameters
     if name not in parameters:
         return None
-    at = list(parameters).index(name)
+    position = list(parameters).index(name)
     return (
-        args[at]
-        if at < len(args)
+        args[position]
+        if position < len(args)
         else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
     )
