@@ -100,8 +100,8 @@ def test_noise_on_sums_of_few_sites_is_called_useless_and_passes_no_requirement_
         (("--drop", "0.1"), "drop = 0.1 of 3 sites is less than one, so that no site would drop out"),
         (
             ("--robust", "median", "--sites", "9", "--drop", "0.3"),
-            "silence 2 of 9 sites in each round, which may cost 2 of 3 groups their sum, and the robust "
-            "average needs 3 of these sums: expected at most 0 silent ones",
+            "silence 2 of 9 sites in each round, which may leave 1 of 3 groups with a sum, of 3 sites, and "
+            "the robust average needs 3 of these sums, of 7 sites in all: expected at most 0 silent ones",
         ),
         (
             ("--noise-multiplier", "1", "--clip-norm", "1", "--robust", "median", "--sites", "9"),
