@@ -11,6 +11,7 @@
     socket = "/run/quintain/socket"
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +34,12 @@ from quintain.federated.roster_versions import accepted_folder, check_roster
 from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.toml_files import read_toml
+
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
+"""Printable characters without ink of their own: Unicode's default ignorable ones, and a blank of Braille."""
+_MINUS = "\u2212"
 
 KEYS: Mapping[str, object] = {
     "plan": Path,
@@ -238,7 +245,7 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
         SettingError: If it cannot be read, a line is empty or has at an end what nobody sees, or two lines
-            look alike, and would be two patients.
+            look alike, and would be two patients. Letters of other alphabets that look so are not found.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # a spreadsheet may put a mark at the start
@@ -264,5 +271,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _as_seen(line: str) -> str:
-    """A line without ways of writing one letter, and lengths of blanks."""
-    return " ".join(unicodedata.normalize("NFKC", line).split())
+    """A line without ways of writing a letter, lengths of blanks, kinds of hyphens, and what nobody sees."""
+    plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", line))
+    plain = "".join("-" if one == _MINUS or unicodedata.category(one) == "Pd" else one for one in plain)
+    return " ".join(plain.split())
