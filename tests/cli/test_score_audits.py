@@ -120,6 +120,17 @@ def test_files_of_another_form_are_refused(call, tmp_path, arrays, message):
         (("--scores", "nowhere.npz", "--epsilon", 1), "expected --claim 1, the epsilon that is claimed"),
         (("--scores", "nowhere.npz", "--require", "epsilon <= 1"), "makes no run folder; leave it out"),
         (("--scores", "nowhere.npz", "--out", "r"), "makes no run folder; leave it out"),
+        (("--scores", "s.npz", "--canaries", 50), "got --canaries with --scores, which does not read it"),
+        (("--scores", "s.npz", "--adjacency", "replace"), "got --adjacency without --train or --mechanism"),
+        (("--mechanism", "m.py:f", "--kind", "blank"), "got --kind without --train, whose option it is"),
+        (
+            ("--mechanism", "m.py:f", "--auditor", "gaussian"),
+            "got --auditor with --mechanism, which does not",
+        ),
+        (("--train", "m.py:f", "--runs", 300), "got --runs without --mechanism, whose option it is"),
+        (("--train", "m.py:f", "--batch-size", 9), "got --batch-size with --train, which does not read it"),
+        (("--runs", 300), "got --runs without --mechanism, whose option it is; leave it out, or give"),
+        (("--kind", "pattern"), "got --kind without --train"),
     ],
 )
 def test_what_cannot_be_audited_is_a_usage_error(call, words, message):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import StrEnum
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,21 @@ from quintain.cli.commands.privatize import BatchSize, Delta, MaxGradNorm, Steps
 from quintain.cli.options import RUN, TRAINED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from quintain.cli.call import VerbCall
 
 
 DEFAULT_EPSILON = 3.0
+
+
+READ_BY = {
+    "": ("batch_size", "steps", "max_grad_norm", "canaries", "auditor"),
+    "--train": ("canaries", "auditor", "kind", "control", "adjacency", "check_seed"),
+    "--mechanism": ("adjacency", "inputs", "runs"),
+    "--scores": ("auditor",),
+}
+"""Which options each kind of audit reads that not all read; the first is that of our own training."""
 
 
 class Adjacency(StrEnum):
@@ -123,13 +135,22 @@ def run(
     elsewhere = " and ".join(name for name, value in ways.items() if value)
     if " and " in elsewhere:
         raise SettingError(f"got {elsewhere}; expected one of them: each is an audit of its own")
-    for name, value, way in (
-        ("--control", control, "--train"),
-        ("--check-seed", check_seed, "--train"),
-        ("--inputs", inputs, "--mechanism"),
-    ):
-        if value and elsewhere != way:
-            raise SettingError(f"got {name} without {way}, whose option it is; leave it out, or give {way}")
+    _refuse_unread_options(
+        elsewhere,
+        {
+            "batch_size": batch_size,
+            "steps": steps,
+            "max_grad_norm": max_grad_norm,
+            "canaries": canaries,
+            "auditor": auditor,
+            "kind": kind,
+            "control": control,
+            "adjacency": adjacency,
+            "check_seed": check_seed,
+            "inputs": inputs,
+            "runs": runs,
+        },
+    )
     if elsewhere and epsilon is not None:
         raise SettingError(
             f"got --epsilon {epsilon:g} with {elsewhere}, whose noise is not calibrated here; expected "
@@ -195,6 +216,30 @@ def run(
 
     call.warn(() if call.classes else class_warnings(call.train))
     return call.run_resumable(work)
+
+
+def _refuse_unread_options(way: str, given: "Mapping[str, object]") -> None:
+    """Refuse options that an audit of this kind does not read.
+
+    Args:
+        way: ``--train``, ``--mechanism`` or ``--scores``; empty for an audit of our own training.
+        given: The options that not all kinds read, by name.
+
+    Raises:
+        SettingError: If one of them is not as it is where nobody gives it.
+    """
+    from quintain.core.errors import SettingError
+
+    for name, value in given.items():
+        if name in READ_BY[way] or value == signature(run).parameters[name].default:
+            continue
+        option, readers = f"--{name.replace('_', '-')}", [one for one in READ_BY if name in READ_BY[one]]
+        named = " or ".join(one for one in readers if one)
+        if way and "" in readers:
+            said = f"with {way}, which does not read it; leave it out"
+        else:
+            said = f"without {named}, whose option it is; leave it out, or give {named}"
+        raise SettingError(f"got {option} {said}")
 
 
 VERB = Command(
