@@ -38,8 +38,8 @@ def test_a_threshold_that_is_taken_for_one_of_exactly_the_false_positive_rate(mo
         "_rate_interval",
         lambda ranked, rate, confidence: (
             binomial_lower(
-                ranked.hits_before(membership.allowed_false_alarms(rate, ranked.others)),
-                ranked.members,
+                ranked.hits_before(membership.allowed_false_alarms(rate, ranked.num_others)),
+                ranked.num_members,
                 confidence,
             ),
             1.0,

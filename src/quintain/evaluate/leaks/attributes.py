@@ -17,11 +17,9 @@ from quintain.leakage.attack import Candidates, Guess, LeakageAttack
 from quintain.leakage.attributes.imputer import MIN_EXAMPLES, Imputer, most_frequent, train_imputer
 from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.leakage.judges.attributes import AttributeGuesses, judge_attribute, judge_training_leak
+from quintain.leakage.judges.ranked_scores import MAX_EXPOSED
 from quintain.leakage.knowledge import Knowledge
 from quintain.results.leak_records import LeakMeasurement
-
-MAX_EXPOSED = 20
-"""Members that a record names, at most."""
 
 IMPUTER = "an imputer trained on the same public data"
 MOST_FREQUENT = "the most frequent value"

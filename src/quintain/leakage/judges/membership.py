@@ -85,7 +85,7 @@ def name_of_rate(rate: float) -> str:
     return f"TPR at {100 * rate:g} % FPR"
 
 
-def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[float, float]:
+def fpr_interval(rate: float, num_others: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the two-sided interval of the realized FPR where a threshold leaves ``rate`` of the others.
 
     Above the (k + 1)-th largest of n independent scores lies a fraction of their population that has a
@@ -93,25 +93,25 @@ def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[fl
     """
     from scipy.special import betaincinv
 
-    k = allowed_false_alarms(rate, others)
-    if k >= others:
+    k = allowed_false_alarms(rate, num_others)
+    if k >= num_others:
         return 1.0, 1.0
     tail = (1 - check_confidence(confidence)) / 2
-    return float(betaincinv(k + 1, others - k, tail)), float(betaincinv(k + 1, others - k, 1 - tail))
+    return float(betaincinv(k + 1, num_others - k, tail)), float(betaincinv(k + 1, num_others - k, 1 - tail))
 
 
-def coarse_rates(others: int, confidence: float = 0.95) -> tuple[str, ...]:
+def coarse_rates(num_others: int, confidence: float = 0.95) -> tuple[str, ...]:
     """Return a sentence if so many others are too few for some of the reported rates."""
-    coarse = [rate for rate in FALSE_POSITIVE_RATES if others < fewest_others(rate, confidence)]
+    coarse = [rate for rate in FALSE_POSITIVE_RATES if num_others < fewest_others(rate, confidence)]
     if not coarse:
         return ()
     needed = " and ".join(
         f"{name_of_rate(rate)} (which takes {fewest_others(rate, confidence):,})" for rate in coarse
     )
-    highest = max(fpr_interval(rate, others, confidence)[1] for rate in coarse)
+    highest = max(fpr_interval(rate, num_others, confidence)[1] for rate in coarse)
     return (
-        f"{others:,} candidates that are no members are too few to show a leak by {needed}; the FPR of what "
-        f"stands there may be up to {100 * highest:.2g} % ({100 * confidence:g} % interval)",
+        f"{num_others:,} candidates that are no members are too few to show a leak by {needed}; the FPR of "
+        f"what stands there may be up to {100 * highest:.2g} % ({100 * confidence:g} % interval)",
     )
 
 
@@ -126,7 +126,7 @@ def _judge_rate(
     low, high = _rate_interval(ranked, rate, confidence)
     return LeakJudgment(
         measure=name_of_rate(rate),
-        value=ranked.hits_before(allowed_false_alarms(rate, ranked.others)) / ranked.members,
+        value=ranked.hits_before(allowed_false_alarms(rate, ranked.num_others)) / ranked.num_members,
         low=low,
         high=high,
         baseline=rate,
@@ -146,15 +146,15 @@ def _rate_interval(ranked: RankedScores, rate: float, confidence: float) -> tupl
     from scipy.special import betainc
 
     tail = (1 - confidence) / 4
-    k = np.arange(ranked.others)
+    k = np.arange(ranked.num_others)
     # The FPR above the (k + 1)-th largest other score is Beta(k + 1, n - k): is it below the rate?
-    is_below = betainc(k + 1, ranked.others - k, rate)
+    is_below = betainc(k + 1, ranked.num_others - k, rate)
     surely_below, surely_above = np.flatnonzero(is_below >= 1 - tail), np.flatnonzero(is_below <= tail)
     low, high = 0.0, 1.0
     if len(surely_below):
-        low = binomial_lower(ranked.hits_before(int(surely_below[-1])), ranked.members, 1 - tail)
+        low = binomial_lower(ranked.hits_before(int(surely_below[-1])), ranked.num_members, 1 - tail)
     if len(surely_above):
-        high = binomial_upper(ranked.hits_before(int(surely_above[0])), ranked.members, 1 - tail)
+        high = binomial_upper(ranked.hits_before(int(surely_above[0])), ranked.num_members, 1 - tail)
     return low, high
 
 
@@ -163,7 +163,9 @@ def _judge_advantage(
 ) -> LeakJudgment:
     # Sup over thresholds of TPR - FPR, with a band around each arm's empirical distribution function.
     error = (1 - confidence) / 2
-    band = sum(math.sqrt(math.log(2 / error) / (2 * size)) for size in (ranked.members, ranked.others))
+    band = sum(
+        math.sqrt(math.log(2 / error) / (2 * size)) for size in (ranked.num_members, ranked.num_others)
+    )
     largest = float(_differences(ranked.is_member, ties=ranked.scores).max())
     # Each half chooses the number that it takes for members, and the other half is judged at that threshold.
     half = np.random.default_rng(derive_seed(seed, "membership", "halves")).permutation(len(ranked.order)) % 2
@@ -204,7 +206,7 @@ def _differences(truth: NDArray[np.bool_], *, ties: NDArray[np.float64]) -> NDAr
 
 def _judge_auc(ranked: RankedScores, max_tpr: MaxTPR | None, unit: str, confidence: float) -> LeakJudgment:
     value = area_under_curve(ranked)
-    low, high = _relative_entropy_interval(value, min(ranked.members, ranked.others), confidence)
+    low, high = _relative_entropy_interval(value, min(ranked.num_members, ranked.num_others), confidence)
     return LeakJudgment(
         measure=AUC,
         value=value,

@@ -14,16 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
 
-CURVE_POINTS = 100
-"""Points of a curve, at most; they lie evenly on a logarithmic scale of false-positive rates."""
+MAX_POINTS = 100
+"""Most points of a curve after the first, at zero false alarms; they lie evenly on a logarithmic scale of
+false-positive rates.
+"""
 
 MAX_EXPOSED = 20
-"""Ids of the most exposed members, at most."""
+"""Most members that are named as the most exposed ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedScores:
-    """Scores of members and of others, in the order in which they are taken for members, the surest first.
+    """Scores of members and of others, from the one that is most likely a member to the least likely.
 
     Args:
         is_member: The truth in that order, (n,) bool.
@@ -36,14 +38,14 @@ class RankedScores:
     scores: NDArray[np.float64]
 
     @property
-    def members(self) -> int:
+    def num_members(self) -> int:
         """Number of members."""
         return int(self.is_member.sum())
 
     @property
-    def others(self) -> int:
+    def num_others(self) -> int:
         """Number of candidates that are no members."""
-        return len(self.is_member) - self.members
+        return len(self.is_member) - self.num_members
 
     def hits_before(self, false_alarms: int) -> int:
         """Return how many members come before false alarm number ``false_alarms + 1``."""
@@ -55,13 +57,14 @@ class RankedScores:
 def rank_scores(
     scores: ArrayLike, is_member: ArrayLike, *, ids: ArrayLike | None = None, seed: int = 0
 ) -> RankedScores:
-    """Order candidates by their scores, ties by noise that knows nothing of membership.
+    """Order candidates by their scores, and equal scores by noise that does not depend on membership.
 
     Args:
-        scores: One a candidate (n,); larger means more likely a member.
+        scores: One for each candidate (n,); larger means more likely a member.
         is_member: The truth (n,), bool.
-        ids: Numbers of the candidates (n,), from which the noise follows; 0, 1, 2 ... if not given. They must
-            not follow membership alone by equal numbers.
+        ids: Numbers of the candidates (n,), from which the noise follows; 0, 1, 2 ... if not given.
+            Candidates with equal ids have equal noise, so no id may stand for membership, as 1 for all
+            members and 0 for all others would.
         seed: Of the noise.
 
     Raises:
@@ -69,11 +72,11 @@ def rank_scores(
     """
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(is_member)
-    names = np.arange(len(values)) if ids is None else np.asarray(ids)
-    if values.ndim != 1 or truth.shape != values.shape or names.shape != values.shape:
+    numbers = np.arange(len(values)) if ids is None else np.asarray(ids)
+    if values.ndim != 1 or truth.shape != values.shape or numbers.shape != values.shape:
         raise DataError(
             f"scores of shape {values.shape}, membership of shape {truth.shape} and ids of shape "
-            f"{names.shape}; expected one number each for every candidate, (n,)"
+            f"{numbers.shape}; expected one number each for every candidate, (n,)"
         )
     if truth.dtype != np.bool_:
         raise DataError(f"membership of type {truth.dtype}; expected booleans")
@@ -86,14 +89,14 @@ def rank_scores(
         raise DataError(
             f"{int(truth.sum())} members of {len(truth)} candidates; expected some members and some others"
         )
-    noise = np.array([derive_seed(seed, "membership", "tie", int(name)) for name in names])
+    noise = np.array([derive_seed(seed, "membership", "tie", int(number)) for number in numbers])
     order = np.lexsort((noise, -values))
     return RankedScores(truth[order], order, values[order])
 
 
-def allowed_false_alarms(rate: float, others: int) -> int:
-    """Return how many false alarms among ``others`` a false-positive rate allows."""
-    return math.floor(rate * others + 1e-9)
+def allowed_false_alarms(rate: float, num_others: int) -> int:
+    """Return how many false alarms among so many others a false-positive rate allows."""
+    return math.floor(rate * num_others + 1e-9)
 
 
 def area_under_curve(ranked: RankedScores) -> float:
@@ -101,14 +104,16 @@ def area_under_curve(ranked: RankedScores) -> float:
     from scipy.stats import rankdata
 
     ranks = rankdata(ranked.scores)[ranked.is_member].sum()
-    return float((ranks - ranked.members * (ranked.members + 1) / 2) / (ranked.members * ranked.others))
+    return float(
+        (ranks - ranked.num_members * (ranked.num_members + 1) / 2) / (ranked.num_members * ranked.num_others)
+    )
 
 
 def curve_points(ranked: RankedScores) -> Iterator[tuple[float, float]]:
     """Yield points (FPR, TPR) at 0, 1, ... false alarms, evenly on a logarithmic scale, and the end."""
-    spaced = np.unique(np.geomspace(1, ranked.others, CURVE_POINTS).astype(np.int64))
+    spaced = np.unique(np.geomspace(1, ranked.num_others, MAX_POINTS).astype(np.int64))
     for k in (0, *spaced.tolist()):
-        yield k / ranked.others, ranked.hits_before(k) / ranked.members
+        yield k / ranked.num_others, ranked.hits_before(k) / ranked.num_members
 
 
 def exposure_of(ranked: RankedScores) -> Iterator[float]:
@@ -118,7 +123,7 @@ def exposure_of(ranked: RankedScores) -> Iterator[float]:
     """
     before = np.concatenate([[0], np.cumsum(~ranked.is_member)[:-1]])
     fraction = np.empty(len(before))
-    fraction[ranked.order] = 1 - before / ranked.others
+    fraction[ranked.order] = 1 - before / ranked.num_others
     yield from fraction.tolist()
 
 
@@ -128,6 +133,6 @@ def most_exposed(
     """Return ids of the members that come before all but ``rate`` of the others, the surest first."""
     ranked = rank_scores(scores, is_member, ids=ids, seed=seed)
     alarms = np.flatnonzero(~ranked.is_member)
-    cut = int(alarms[min(allowed_false_alarms(rate, ranked.others), len(alarms) - 1)])
+    cut = int(alarms[min(allowed_false_alarms(rate, ranked.num_others), len(alarms) - 1)])
     found = ranked.order[:cut][ranked.is_member[:cut]]
-    return tuple(int(one) for one in np.asarray(ids)[found][:MAX_EXPOSED])
+    return tuple(int(member) for member in np.asarray(ids)[found][:MAX_EXPOSED])
