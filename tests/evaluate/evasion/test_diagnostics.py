@@ -230,7 +230,7 @@ class RandomCorners:
         )
 
 
-def test_a_score_attack_that_breaks_what_gradients_cannot_is_a_sign_and_one_that_repeats_them_is_none():
+def test_a_score_attack_that_breaks_what_gradients_cannot_is_indicated_and_one_that_repeats_them_is_not():
     name = "score attack beats gradient attack"
     assert name in triggered_names(coarse, Linf(0.12), {"pgd": PGD(20), "square": RandomCorners()})
     assert name not in triggered_names(None, Linf(0.12), {"square": RandomCorners(), "pgd": PGD(20)})
@@ -238,7 +238,7 @@ def test_a_score_attack_that_breaks_what_gradients_cannot_is_a_sign_and_one_that
     assert {indicator.name: indicator.triggered for indicator in alone.indicators}[name] is False
 
 
-def test_points_of_another_model_that_break_what_no_attack_broke_are_a_sign():
+def test_points_of_another_model_that_break_what_no_attack_broke_are_indicated():
     unbroken = np.isinf(run_on_model(None).examples.broken_radius)
     assert "transfer beats white box" in triggered_names(None, broken_by_transfer=unbroken)
     assert "transfer beats white box" not in triggered_names(None, broken_by_transfer=~unbroken)
@@ -287,7 +287,7 @@ class WrongGradient(torch.autograd.Function):
 WALKED = "decision-based attack beats gradient attack"
 
 
-def test_labels_that_find_what_gradients_miss_are_a_sign():
+def test_labels_that_find_what_gradients_miss_are_indicated():
     assert WALKED in triggered_names(lambda inner, x: inner(WrongGradient.apply(x)), Linf(0.2))
     assert WALKED in triggered_names(lambda inner, x: inner(WrongGradient.apply(x)), L2(0.5), {"ddn": DDN()})
 
@@ -307,7 +307,7 @@ class FarOut(DDN):
 
 
 @pytest.mark.parametrize(("attack", "is_doubtful"), [(DDN(), False), (FarOut(), True)])
-def test_a_search_for_the_smallest_change_that_ends_too_far_out_is_a_sign(attack, is_doubtful):
+def test_a_search_for_the_smallest_change_that_ends_too_far_out_is_indicated(attack, is_doubtful):
     trust = run_on_model(None, L2(2.0), {"ddn": attack}).diagnostics
     assert {indicator.name: indicator.triggered for indicator in trust.indicators}[WALKED] is is_doubtful
 
@@ -639,7 +639,7 @@ VOTES = {
         for column, target in enumerate((1, None))
     ],
 )
-def test_scores_that_do_not_move_are_a_sign(name, target):
+def test_scores_that_do_not_move_are_indicated(name, target):
     """Each kind of scores with a target or without by turns, all of both in the exhaustive suite."""
     scores = VOTES[name]
     x, y = points().batch(range(80))
