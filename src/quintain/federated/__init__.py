@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quintain.federated.reports import FederatedRun as FederatedRun
     from quintain.federated.reports import RoundReport as RoundReport
     from quintain.federated.reports import ServerReport as ServerReport
-    from quintain.federated.reports import Simulated as Simulated
+    from quintain.federated.reports import SimulationFacts as SimulationFacts
     from quintain.federated.secagg_sum import SecureSum as SecureSum
     from quintain.federated.secagg_sum import run_round as run_round
     from quintain.federated.server import Server as Server

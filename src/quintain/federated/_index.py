@@ -53,7 +53,7 @@ EXPORTS: dict[str, str] = {
     "ServerReport": "quintain.federated.reports",
     "ServerView": "quintain.federated.view",
     "SharedKey": "quintain.federated.homomorphic_key",
-    "Simulated": "quintain.federated.reports",
+    "SimulationFacts": "quintain.federated.reports",
     "SitePrivacy": "quintain.federated.site_privacy",
     "Strategy": "quintain.federated.strategies.strategy",
     "TrainingPlan": "quintain.federated.plan",

@@ -10,7 +10,7 @@ from quintain.federated.secagg.encoding import Encoding
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulationFacts:
     """The facts of a round that only a simulation knows, since it holds all sites.
 
     The server learns none of them.
@@ -18,13 +18,15 @@ class Simulated:
     Args:
         exact: Whether the secure sum equals the plain integer sum of the survivors' updates; False if there
             is none.
-        losses: Each site's last local loss.
-        num_clipped: Entries of each site's update that the clip cut: if many, raise ``clip_value``.
-        left: Sites that went silent by themselves, since their training or their journal failed or they
-            refused to go on: the reason.
-        exposed: A site that is in a sum of this round or in the last one before it, but not in both, while
-            all others are: the cosine between its true update and the difference of the two sums, which is
-            the server's guess at it. Of groups (``GroupedSum``) each group's sums are subtracted.
+        losses: The last local loss of each site that trained, by its name.
+        num_clipped: How many entries of each site's update were clipped; if there are many, raise
+            ``clip_value``.
+        left: Why each site that left the round did so: its training or its journal failed, or it refused to
+            go on. Those that were made to drop out are not listed.
+        exposed: How near the server comes to one site's update when it subtracts two sums: the cosine
+            between their difference and the true update, by the site's name. Listed are sites in which a sum
+            of this round and the last one before it differ, if they differ in no other. Of groups
+            (``GroupedSum``) each group's sums are subtracted.
     """
 
     exact: bool
@@ -36,16 +38,16 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """The report of one round by the server, and of all that it knows.
+    """The server's report of one round, with all that the server knows of it.
 
     Args:
-        index: From 0.
-        survivors: Whose updates are in the average; empty if the round was abandoned.
-        dropped: Whose are not.
+        index: The number of the round, from 0.
+        survivors: The sites whose updates are in the average; empty if the round was abandoned.
+        dropped: The sites whose updates are not.
         weight: The summed public weight of the survivors.
-        seconds: What the aggregation took.
-        refused: Sites whose messages did not hold up, or that are left out since they cheated in a round
-            before, and why.
+        seconds: How long the aggregation took.
+        refused: Why a site's messages were refused, by its name: they were not valid, or the site cheated in
+            an earlier round.
         accused: Sites that are proven to have cheated in this round.
         abort_reason: Why there is no average; empty if there is one.
     """
@@ -62,18 +64,18 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundReport(ServerReport):
-    """The report of one simulated round: the server's, and apart from it what only a simulation can know.
+    """The report of one simulated round: the server's report, and apart from it the simulation's facts.
 
     Args:
-        masked_vectors: How many masked or encrypted vectors the server saw; others: none, unless the
+        masked_vectors: How many masked or encrypted vectors the server saw. It saw no others, unless the
             aggregation hides nothing.
-        bytes_uploaded: Bytes that each site sent for the sum.
-        simulated: What the server does not know.
+        bytes_uploaded: How many bytes each site sent for the sum.
+        simulated: What only the simulation knows.
     """
 
     masked_vectors: int
     bytes_uploaded: Mapping[str, int]
-    simulated: Simulated
+    simulated: SimulationFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,14 @@ class FederatedRun:
 
     Args:
         rounds: The report of each round.
-        num_sites: Size of the roster.
-        threshold: t that was in force.
-        encoding: The grid of the updates.
-        largest_fraction: The largest part of a sum's weight that is one site's: of the smallest sum, less the
-            sites that may side with the server.
-        privacy: Epsilon for the whole federation, where it was trained privately.
-        personal_models: Site to its own model, where the strategy leaves a part of the net at the sites.
+        num_sites: The number of sites in the roster.
+        threshold: t, how many sites must agree on who survived.
+        encoding: The integer grid on which updates are summed.
+        largest_fraction: The largest fraction that one site can have of a sum's weight: in the smallest sum,
+            after the sites that may side with the server have subtracted their own updates.
+        privacy: Epsilon for the whole federation; None if it was not trained privately.
+        personal_models: Each site's own model by its name, where the strategy keeps a part of the net at the
+            sites.
     """
 
     rounds: tuple[RoundReport, ...]

@@ -12,7 +12,7 @@ from quintain.federated.fixed_groups import min_members
 from quintain.federated.local import Update
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.privacy import FederationPrivacy, noise_privacy, site_level
-from quintain.federated.reports import RoundReport, ServerReport, Simulated
+from quintain.federated.reports import RoundReport, ServerReport, SimulationFacts
 from quintain.federated.simulated_network import SimulatedNetwork
 from quintain.federated.sum_result import SecureSumResult
 
@@ -91,7 +91,7 @@ def round_report(
         abort_reason=report.abort_reason,
         masked_vectors=0 if view is None else aggregation.count_hidden(view),
         bytes_uploaded=dict.fromkeys(network.names, 0) if view is None else view.bytes_uploaded,
-        simulated=Simulated(
+        simulated=SimulationFacts(
             exact=opened is not None and opened.exact,
             losses={name: update.loss for name, update in updates.items()},
             num_clipped={name: update.num_clipped for name, update in updates.items()},

@@ -20,7 +20,7 @@ from quintain.core.files import remove_leftovers, write_atomically
 from quintain.federated.client import Client
 from quintain.federated.differencing import OpenedSum
 from quintain.federated.plan import TrainingPlan
-from quintain.federated.reports import RoundReport, Simulated
+from quintain.federated.reports import RoundReport, SimulationFacts
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.primitives import KEY_BYTES
 from quintain.federated.server import Server
@@ -127,7 +127,7 @@ def _last(
 
 def _report(entry: dict[str, Any]) -> RoundReport:
     """A report from JSON, in which tuples are lists."""
-    simulated = Simulated(**entry.pop("simulated"))
+    simulated = SimulationFacts(**entry.pop("simulated"))
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
     }
