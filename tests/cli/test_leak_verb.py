@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quintain.core.errors import ExitCode
+from quintain.core.errors import DataError, ExitCode
 from quintain.core.files import sha256
 from quintain.data import load_data
 from quintain.evaluate.leaks import membership
@@ -308,6 +308,23 @@ def test_the_record_of_another_model_is_no_claim_for_this_one(call, weights, sma
     code, _, err = call(*attack, "--weights", weights, "--private", "o")
     assert code == ExitCode.USAGE
     assert "holds no private training" in err
+
+
+def test_what_was_found_of_the_model_is_kept_where_its_updates_cannot_be_attacked(
+    call, weights, small, brief_measures, monkeypatch
+):
+    def refuses(*_given, **_words):
+        raise DataError("nothing moves")
+
+    monkeypatch.setattr("quintain.evaluate.steps.leak.run_leak", refuses)
+    given = ("leak", "knockoff", "gradient-inversion", "--weights", weights, "--data", small, *FEW)
+    code, out, err = call(*given, "--out", "l")
+    assert code == ExitCode.EXECUTION
+    assert "agreement (natural): LEAKS, knockoff has" in out
+    assert "nothing moves. What was found so far is in l" in " ".join(err.split())
+    record = load(Path("l/result.json"))
+    assert record.verdict.exit_code == ExitCode.EXECUTION
+    assert [one.what for one in record.not_done] == ["pictures (gradient-inversion)"]
 
 
 def test_examples_that_were_trained_on_are_no_public_ones(call, box, small, tmp_path):

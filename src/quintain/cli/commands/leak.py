@@ -232,20 +232,23 @@ def _attack(
 
     def work() -> StepOutput:
         found = [] if plan is None else [attack_model(plan)]
-        not_done = [*missing]
+        not_done, failed = [*missing], ""
         try:
             found += [] if net is None else [attack_updates(net)]
         except IMPOSSIBLE as error:
-            if not (skip_impossible and found):
+            if not found:
                 raise
+            failed = "" if skip_impossible else str(error)
             not_done.append(NotDone(f"pictures ({on_updates[0].name})", str(error), REMEDY))
         output = merge_leaks(*found)
         assert isinstance(output.result, LeakResult)
-        results.append(output.result)
+        result = replace(output.result, failure_reason=output.result.failure_reason or failed)
+        results.append(result)
         not_done += output.not_done
-        if not (output.result.measurements or output.result.reconstructions):
+        if not (result.measurements or result.reconstructions):
             raise ModelError(f"no leakage attack could be run: {'; '.join(map(str, not_done))}")
-        return replace(output, notes=(*inputs.notes, *untrained, *output.notes), not_done=tuple(not_done))
+        notes = (*inputs.notes, *untrained, *output.notes)
+        return replace(output, result=result, notes=notes, not_done=tuple(not_done))
 
     code = call.run_resumable(work)
     call.raise_if_stopped(results[0].failure_reason)
