@@ -184,9 +184,19 @@ def test_a_summary_is_added_to_the_file_that_github_names(call, tmp_path, monkey
     path = tmp_path / "step_summary_1"
     path.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    code, _, _ = call("attack", "--weights", "nowhere", "--summary", str(path))
+    code, _, _ = call("attack", "--weights", "nowhere", "--summary", "step_summary_1")
     assert code == ExitCode.USAGE
     assert path.read_text().startswith("before\n## quintain attack: USAGE")
+
+
+def test_a_script_that_writes_summaries_is_none(call, tmp_path):
+    text = 'run: echo "## quintain results" >> x\n'
+    (tmp_path / "ci.yml").write_text(text)
+    assert call("attack", "--weights", "nowhere", "--summary", "ci.yml")[0] == ExitCode.USAGE
+    assert (tmp_path / "ci.yml").read_text() == text
+    (tmp_path / "log.txt").write_text("before\n## quintain attack: OK\n")
+    call("attack", "--weights", "nowhere", "--summary", "log.txt")
+    assert "## quintain attack: USAGE" in (tmp_path / "log.txt").read_text()
 
 
 def test_of_an_option_that_is_given_twice_the_last_one_counts(refused, tmp_path):

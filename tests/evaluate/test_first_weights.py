@@ -40,6 +40,12 @@ def buffer(seed=0):
     return net
 
 
+def quantized(seed=0):
+    net = fresh(seed)
+    net.register_buffer("rounded", torch.arange(12, dtype=torch.int8))
+    return net
+
+
 def learned(seed=0):
     net = nn.Linear(12, 2)
     with torch.no_grad():
@@ -68,7 +74,12 @@ def test_weights_that_are_drawn_or_hold_nothing_are_no_assumption(told, name):
 
 @pytest.mark.parametrize(
     ("name", "which"),
-    [("loaded", "0.weight and 3 more"), ("backbone", "0.weight and 1 more"), ("buffer", "mean")],
+    [
+        ("loaded", "0.weight and 3 more"),
+        ("backbone", "0.weight and 1 more"),
+        ("buffer", "mean"),
+        ("quantized", "rounded"),
+    ],
 )
 def test_weights_that_are_the_same_for_every_seed_are_said_and_assumed(told, name, which):
     (note,) = told(name)

@@ -1,6 +1,8 @@
 """Many runs of a mechanism on two neighboring inputs, and the score that tells them apart."""
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -115,16 +117,29 @@ def test_what_tells_inputs_apart_is_found(mechanism):
         (lambda records, _: torch.tensor([2**60 + len(records)]), "integers beyond 2^53"),
         (lambda records, rng: [2**60 + len(records), rng.normal()], "integers beyond 2^53"),
         (lambda records, _: 2**200 + len(records), "integers beyond 2^53"),
+        (lambda records, _: [torch.tensor(2**53 + len(records) % 2)], "integers beyond 2^53"),
+        (lambda records, _: [np.longdouble(1e18) + len(records) / 16], "numbers of more digits"),
+        (lambda records, _: [Fraction(2**60 + len(records))], "a Fraction"),
+        (lambda records, _: Decimal(10**20) + len(records), "a Decimal"),
+        (lambda records, _: [str(2**53 + len(records))], "a str"),
     ],
 )
 def test_what_float64_does_not_hold_is_refused_and_not_passed_over(mechanism, lost):
-    with pytest.raises(ModelError, match=f"fn releases {re.escape(lost)}, which float64 does not hold"):
+    with pytest.raises(ModelError, match=f"fn releases {re.escape(lost)}.*, which float64 does not hold"):
         run_mechanism(mechanism, [1, 2], [1], runs=8, seed=0)
 
 
 @pytest.mark.parametrize(
     "released",
-    [2**53, [2**53, 0.5], np.array([-(2**53)]), np.float32(1e30), [np.float64(1e300), True], torch.ones(2)],
+    [
+        2**53,
+        2**60,
+        [2**53, 0.5],
+        np.array([-(2**53)]),
+        np.float32(1e30),
+        [np.float64(1e300), True],
+        torch.ones(2),
+    ],
 )
 def test_what_float64_holds_is_taken(released):
     runs = run_mechanism(lambda *_: released, [1, 2], [1], runs=8, seed=0)

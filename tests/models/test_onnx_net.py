@@ -409,6 +409,30 @@ def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
     assert isinstance(import_onnx(path), nn.Module)
 
 
+@pytest.mark.parametrize("bias", [-10, -20, -30, -50, 20])
+@pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Gelu", "Softmax", "LogSoftmax"])
+def test_what_runtimes_approximate_is_no_other_net(tmp_path, kind, bias):
+    """Where an answer is nearly 0, one runtime has 1e-13 and the other 1e-8."""
+    nodes = [node("Clip", "x", "low", "high", output="c"), node("Gemm", "c", "w", "b", output="z")]
+    tensors = {"w": 0.01 * normal(4, 3), "b": np.array([bias, 0, bias], "f")}
+    tensors |= {"low": np.float32(0), "high": np.float32(1)}
+    import_onnx(write(tmp_path / "net.onnx", [*nodes, node(kind, "z")], (4,), tensors))
+
+
+def test_a_bias_that_is_one_number_is_added(tmp_path):
+    nodes = [node("MatMul", "x", "w", output="p"), node("Add", "p", "b")]
+    net = import_onnx(
+        write(tmp_path / "net.onnx", nodes, (2,), {"w": np.ones((2, 1), "f"), "b": np.float32(5)})
+    )
+    assert net(torch.ones(1, 2)).tolist() == [[7.0]]
+
+
+def test_a_file_that_onnxruntime_fails_on_is_refused(tmp_path):
+    path = write(tmp_path / "net.onnx", [node("Reshape", "x", "s")], (2, 2), {"s": np.array([1, 4])})
+    with pytest.raises(ModelError, match=r"onnxruntime fails on .* a batch of one"):
+        import_onnx(path)
+
+
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pads_beside_valid_sides_are_none(tmp_path, kind):
     """As onnxruntime has it, which does not look at them."""
@@ -427,6 +451,23 @@ def test_one_large_number_does_not_hide_a_wrong_import(tmp_path, monkeypatch, la
     import_onnx(path)
     # at pictures the second output alone is off, by at most 1
     monkeypatch.setitem(OPERATORS, "Relu", OPERATORS["Identity"])
+    with pytest.raises(ModelError, match="other outputs than onnxruntime"):
+        import_onnx(path)
+
+
+def test_large_inputs_do_not_hide_what_differs_at_pictures(tmp_path, monkeypatch):
+    """A bias of 0.4 beside sums of some thousand is left out."""
+    tensors = {"w": 0.5 * normal(784, 3), "b": np.array([0.4, 0, -0.4], "f")}
+    path = write(tmp_path / "net.onnx", [node("Gemm", "x", "w", "b")], (784,), tensors)
+    import_onnx(path)
+    whole = OPERATORS["Gemm"]
+
+    def without_bias(given):
+        made = whole(given)
+        made.layer.bias = None
+        return made
+
+    monkeypatch.setitem(OPERATORS, "Gemm", without_bias)
     with pytest.raises(ModelError, match="other outputs than onnxruntime"):
         import_onnx(path)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -20,6 +21,8 @@ STANDARD_OUTPUT = "-"
 MARKDOWN = frozenset({".md", ".markdown"})
 """Endings of files that a summary is added to, whatever they hold."""
 
+_SUMMARY = re.compile(rb"^## quintain [a-z]+: [A-Z]+$", re.MULTILINE)
+
 _HEAD_SIZE = 1000
 
 
@@ -33,9 +36,11 @@ def _is_answer(head: bytes) -> bool:
 
 
 def _takes_summaries(path: Path) -> bool:
-    """Whether a file is Markdown, the summary that GitHub names, or holds a summary of ours."""
-    is_job_summary = os.environ.get("GITHUB_STEP_SUMMARY") == str(path)
-    return is_job_summary or path.suffix.lower() in MARKDOWN or b"## quintain " in path.read_bytes()
+    """Whether a file is Markdown, one that is open already, GitHub's summary, or holds one of ours."""
+    named = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    is_job_summary = bool(named) and Path(named).exists() and path.samefile(named)
+    is_given = is_job_summary or path.suffix.lower() in MARKDOWN or path.is_relative_to("/dev")
+    return is_given or _SUMMARY.search(path.read_bytes()) is not None
 
 
 _WRITTEN_BY_US: Mapping[str, Callable[[bytes], bool]] = {

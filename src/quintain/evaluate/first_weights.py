@@ -19,6 +19,9 @@ PROBED = 100
 SEEDS = tuple(derive_seed(0, "first weights", number) for number in range(4))
 """Nets by so many seeds must be better than the majority class before they are said to have learned."""
 
+QUANTIZED = frozenset({torch.int8, torch.uint8})
+"""Integers that weights are rounded to; larger ones count or number something."""
+
 ASSUMED = (
     "epsilon covers what private training adds, and nothing that these weights hold already. Assumed: they "
     "were made without the records, as when a net is fine-tuned that was trained on other data"
@@ -62,7 +65,7 @@ def given_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str
         name
         for name, value in one.items()
         if isinstance(value, Tensor)
-        and value.is_floating_point()
+        and (value.is_floating_point() or value.dtype in QUANTIZED)
         and bool((value != value.flatten()[:1]).any())
         and name in other
         and torch.equal(value, other[name])

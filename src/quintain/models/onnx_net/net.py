@@ -29,6 +29,10 @@ class OperatorStep:
     settings: tuple[Any, ...] = ()
 
 
+Change = Callable[[OperatorStep, Tensor, Tensor], Tensor]
+"""``(step, its first input, what it gives) -> what others are given``."""
+
+
 class OnnxNet(nn.Module):
     """The operators of an ONNX file in order, as torch's own layers and functions, in evaluation mode.
 
@@ -60,7 +64,7 @@ class OnnxNet(nn.Module):
         """``x`` is (B, *input_shape), or as many numbers an example; returns the file's output for each."""
         return self.values(x)[self.output_name]
 
-    def values(self, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
+    def values(self, x: Tensor, change: Change | None = None) -> dict[str, Tensor]:
         """Return what each operator gives for ``x``, by the names of the file.
 
         Args:
@@ -74,5 +78,5 @@ class OnnxNet(nn.Module):
                 found = self.layers[step.layer](*given)
             else:
                 found = step.function(*given, *step.settings)
-            values[step.output] = found if change is None else change(found)
+            values[step.output] = found if change is None else change(step, given[0], found)
         return values

@@ -226,7 +226,11 @@ class _Reader:
             if layer is None or bias is None or self.uses[product] != 1 or "bias" in layer.state_dict():
                 continue
             # another dimension in front would be one of the sum, too
-            if bias.size == layer.out_features == bias.shape[-1] and bias.ndim <= self.values[product].ndim:
+            if (
+                bias.shape[-1:] == (layer.out_features,)
+                and bias.size == layer.out_features
+                and bias.ndim <= self.values[product].ndim
+            ):
                 layer.bias = nn.Parameter(torch.from_numpy(bias.reshape(-1).copy()), requires_grad=False)
                 self.aliases[given.output[0]] = self._name(product)
                 self.values[given.output[0]] = self.values[product]

@@ -34,15 +34,25 @@ def onnxruntime_function(path: Path) -> Callable[[Array], Array] | None:
     given = session.get_outputs()[0].name
     step = taken.shape[0] if isinstance(taken.shape[0], int) else 0
 
+    def answer(x: Array) -> Array:
+        try:
+            return np.asarray(session.run([given], {taken.name: x})[0])
+        except Exception as error:  # as above
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(
+                f"{path}: onnxruntime fails on {len(x)} inputs: {reason}; expected a net that takes any "
+                "number of them, or a file that fixes a batch of one"
+            ) from error
+
     def run(x: Array) -> Array:
         x = np.ascontiguousarray(x.astype(FLOATS[taken.type], copy=False))
         if step == 0:
-            return session.run([given], {taken.name: x})[0].reshape(len(x), -1)
+            return answer(x).reshape(len(x), -1)
         parts = []
         for first in range(0, len(x), step):
             part = x[first : first + step]
             filled = np.concatenate([part, np.repeat(part[-1:], step - len(part), axis=0)])
-            found = session.run([given], {taken.name: filled})[0].reshape(step, -1)
+            found = answer(filled).reshape(step, -1)
             parts.append(found[: len(part)])
         return np.concatenate(parts)
 
