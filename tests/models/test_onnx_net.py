@@ -419,6 +419,12 @@ def test_what_runtimes_approximate_is_no_other_net(tmp_path, kind, bias):
     import_onnx(write(tmp_path / "net.onnx", [*nodes, node(kind, "z")], (4,), tensors))
 
 
+def test_an_answer_that_is_no_number_somewhere_is_no_other_net(tmp_path):
+    nodes = [node("Relu", "x", output="r"), node("ReduceSum", "r", "axes", output="s"), node("Div", "r", "s")]
+    net = import_onnx(write(tmp_path / "net.onnx", nodes, (2,), {"axes": np.array([1])}))
+    assert net(-torch.ones(1, 2)).isnan().all()
+
+
 def test_a_bias_that_is_one_number_is_added(tmp_path):
     nodes = [node("MatMul", "x", "w", output="p"), node("Add", "p", "b")]
     net = import_onnx(

@@ -55,6 +55,7 @@ class Estimates:
     clock: Clock
     work_clock: Clock
     trial_seconds: float = field(default=0.0, init=False)
+    pace: DrillPace = field(init=False)
 
     def __post_init__(self) -> None:
         self.pace = DrillPace(self.context.settings.seconds)

@@ -121,7 +121,9 @@ def _allowed_differences(net: OnnxNet, x: Tensor) -> Tensor:
         for tensor in (*changed.parameters(), *changed.buffers()):
             tensor.data = change(tensor.data)
         values = changed.values(x.double(), change_step)
-        moved = torch.maximum(moved, (values[net.output_name].flatten(1) - expected).abs())
+        # where an output is infinite or NaN, nothing is known of how far it may move
+        distance = (values[net.output_name].flatten(1) - expected).abs().nan_to_num(nan=torch.inf)
+        moved = torch.maximum(moved, distance)
     return MARGIN * moved
 
 
