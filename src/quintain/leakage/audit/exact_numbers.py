@@ -8,8 +8,8 @@ EXACT = 1 << 53
 
 COMPLEX, BEYOND = "complex numbers", "integers beyond 2^53"
 
-HELD = frozenset({bool, float, np.bool_, np.float16, np.float32, np.float64})
-"""Types of numbers that float64 always holds."""
+HELD = frozenset({bool, float, type(None), np.bool_, np.float16, np.float32, np.float64})
+"""Types of numbers that float64 always holds, and of none, which becomes NaN."""
 
 
 def lost_in_float64(values: object) -> str:
