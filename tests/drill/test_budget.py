@@ -48,6 +48,14 @@ def test_a_step_of_more_weight_gets_more():
     assert (found.plain_epochs * 10, found.certified_epochs * 7.5) == (240, 75)
 
 
+def test_steps_of_the_same_amount_are_cut_together_and_what_that_saves_goes_to_the_others():
+    """As private training and its audit, which take as many steps."""
+    train, audit = demand(PLAIN, 1.0), replace(demand(PLAIN, 3.0), step="audit")
+    found = allot([train, audit, demand(CERTIFIED, 1.0)], WORK, 105.0)
+    assert (found.workload.plain_epochs, found.workload.certified_epochs) == (17, 35)
+    assert found.seconds == 17 * 4 + 35 <= 105
+
+
 def test_a_step_that_does_not_fit_at_its_floor_is_dropped_and_its_time_goes_to_the_others():
     found = allot([demand(PLAIN, 1.0), demand(CERTIFIED, 100.0)], WORK, 60.0)
     assert found.dropped == {"certified_epochs": 800.0}

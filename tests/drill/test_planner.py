@@ -58,7 +58,7 @@ def planner(tmp_path):
         full = replace(FULL, plain_epochs=30, rounds=6, test_examples=60, train_examples=240)
         names = frozenset(one.name for one in steps)
         context = pipeline._context(run, settings, full, subject, names, pipeline.no_progress)
-        return Planner(context, steps, clock, 0.0), clock
+        return Planner(context, steps, clock, 0.0, clock), clock
 
     return make
 

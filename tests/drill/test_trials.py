@@ -52,7 +52,11 @@ def trials(tmp_path):
         names = frozenset({"train", "attack", "certify"})
         context = pipeline._context(run, settings, full, subject, names, pipeline.no_progress)
         times = iter(range(10**6))
-        return Trials(context, lambda: 1e-6 * next(times))
+
+        def clock():
+            return 1e-6 * next(times)
+
+        return Trials(context, clock, clock)
 
     return made
 
@@ -123,7 +127,7 @@ def test_a_training_is_tried_on_many_batches_and_what_is_done_once_is_not_counte
         counts.append(count)
         now[0] += 0.03 + 0.00013 * count
 
-    timed = Trials(one.context, lambda: now[0])
+    timed = Trials(one.context, lambda: now[0], lambda: now[0])
     vars(timed).update(forward=5e-5)
     found = timed.seconds_per_example("training", work, 5_000, most=MOST_TRAINED)
     assert found == pytest.approx(0.00013)
@@ -151,7 +155,7 @@ def test_a_single_call_that_takes_long_does_not_stand_for_each_of_many_examples(
         return torch.zeros(len(x), dtype=torch.long)
 
     monkeypatch.setattr(Trials, "model", SimpleNamespace(predict=predict))
-    found = Trials(one.context, lambda: now[0]).forward
+    found = Trials(one.context, lambda: now[0], lambda: now[0]).forward
     assert found == pytest.approx((0.3 + 0.016) / 16)
 
 

@@ -125,12 +125,13 @@ def allot(
     """Cut the work of some steps until it fits the time.
 
     Nothing is cut that fits. Else each step may take the same time, times its weight, and what a cheap one
-    leaves of it goes to the others. Shared amounts are halved only where the floors of all steps would take
-    more than half of the time, of which what they take whatever is shared is no part. Where the floors do
-    not fit at all, the steps are taken in their order of worth, and those that do not fit beside the ones
-    before are dropped. Shared amounts stay small where an essential step is dropped, or where the others do
-    not use them, so that there may be time for the dropped ones in the end. Where nothing is cut, what is
-    left goes to amounts of which more than enough is asked.
+    leaves of it goes to the others. Steps of the same amounts are cut together, in the time of all of them.
+    Shared amounts are halved only where the floors of all steps would take more than half of the time, of
+    which what they take whatever is shared is no part. Where the floors do not fit at all, the steps are
+    taken in their order of worth, and those that do not fit beside the ones before are dropped. Shared
+    amounts stay small where an essential step is dropped, or where the others do not use them, so that there
+    may be time for the dropped ones in the end. Where nothing is cut, what is left goes to amounts of which
+    more than enough is asked.
 
     Args:
         demands: What the steps ask for, in their order.
@@ -194,10 +195,7 @@ def _cut_to_fit(
         chosen = _small_where_unused(kept, common(kept), smallest, shared)
     if sum(one.at(chosen, 0.0) for one in kept) > seconds:
         chosen = smallest
-    fractions = _fractions(kept, chosen, seconds)
-    workload = chosen
-    for one in kept:
-        workload = scale_workload(workload, one.amounts, fractions[one.step])
+    workload = _scale_all(_merge(kept), chosen, seconds)
     dropped = {one.step: one.at(smallest, 0.0) for one in reversed(demands) if one not in kept}
     return Allotment(workload, dropped, sum(one.seconds(workload) for one in kept))
 
@@ -272,18 +270,37 @@ def _halve(
     return common
 
 
-def _fractions(demands: Sequence[Demand], workload: Workload, seconds: float) -> dict[str, float]:
-    """Return the fraction of its own work that each step does."""
+def _merge(demands: Sequence[Demand]) -> list[Demand]:
+    """Return what the steps ask for, with those of the same amounts as one: they are cut together."""
+    alike: dict[tuple[Amount, ...], list[Demand]] = {}
+    for one in demands:
+        alike.setdefault(one.amounts, []).append(one)
+    return [_sum(group) for group in alike.values()]
 
-    def within(limit: float) -> dict[str, float]:
-        return {one.step: _largest(one, workload, limit * one.weight) for one in demands}
 
-    def total(found: Mapping[str, float]) -> float:
-        return sum(one.at(workload, found[one.step]) for one in demands)
+def _sum(demands: Sequence[Demand]) -> Demand:
+    """Return what steps of the same amounts ask for together: the time of all of them."""
+    return replace(
+        demands[0],
+        seconds=lambda workload: sum(one.seconds(workload) for one in demands),
+        weight=sum(one.weight for one in demands),
+    )
 
-    everything = dict.fromkeys((one.step for one in demands), 1.0)
-    if total(everything) <= seconds:
-        return everything
+
+def _scale_all(demands: Sequence[Demand], workload: Workload, seconds: float) -> Workload:
+    """Return a workload with as much of each step's own work as fits; no amount is in two of them."""
+
+    def within(limit: float) -> Workload:
+        scaled = workload
+        for one in demands:
+            scaled = scale_workload(scaled, one.amounts, _largest(one, workload, limit * one.weight))
+        return scaled
+
+    def total(scaled: Workload) -> float:
+        return sum(one.seconds(scaled) for one in demands)
+
+    if total(workload) <= seconds:
+        return workload
     # The total rises with the limit: bisection finds the largest limit that fits.
     low, high = 0.0, seconds
     for _ in range(HALVINGS):

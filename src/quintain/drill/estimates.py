@@ -47,6 +47,8 @@ class Estimates:
         context: With the full workload.
         clock: Tells the time.
         work_clock: Tells the processor time of this thread, or the time where a processor is not what works.
+
+    Attributes:
         trial_seconds: Seconds that trials took.
         pace: Seconds by the clock for each second of processor time.
     """
@@ -62,9 +64,6 @@ class Estimates:
         self._demands: dict[str, Demand] = {}
         self._begun: BegunStep | None = None
         self._tried_at = 1.0
-
-    def __contains__(self, step: str) -> bool:
-        return step in self._demands
 
     def trials(self, planned: frozenset[str]) -> Trials:
         """Return trials of which none is made yet.

@@ -24,6 +24,9 @@ class DrillPace:
 
     Args:
         seconds: The whole time of the drill.
+
+    Attributes:
+        slowdown: As of the last load that was noted; 1 before.
     """
 
     seconds: float

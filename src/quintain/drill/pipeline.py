@@ -39,7 +39,7 @@ from quintain.drill.steps import (
 )
 from quintain.drill.subject import Subject
 from quintain.drill.trials import Clock, system_clock
-from quintain.evaluate.pacing import work_clock as processor_clock
+from quintain.evaluate.pacing import work_clock
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.models.devices import describe_device
 from quintain.report import write
@@ -84,7 +84,6 @@ def drill(
     subject: Subject | None = None,
     processes: int = 1,
     clock: Clock = system_clock,
-    work_clock: Clock | None = None,
 ) -> tuple[ExitCode, Path]:
     """Run every step on the user's model and data, or on the bundled X-rays, within the time.
 
@@ -104,9 +103,7 @@ def drill(
         subject: Model and data of the settings, where they are loaded and checked already.
         processes: How many processes may compute at once, of which the step certify makes use; a script that
             gives more than one does its work under ``if __name__ == "__main__":``.
-        clock: Tells the time.
-        work_clock: Tells the processor time of this thread, or the time where an accelerator or a service
-            works. If not given, it is what the model works by beside the system's clock, and else ``clock``.
+        clock: Tells the time. Any but the system's stands for the processor time, too.
 
     Returns:
         The exit code and the path of the report.
@@ -126,10 +123,9 @@ def drill(
     finished = [one.name for one in steps if run.is_finished(one.name)]
     spent = sum(run.record(name).provenance.seconds for name in finished)
     planned = frozenset(one.name for one in steps)
-    if work_clock is None:
-        work_clock = processor_clock(subject.model) if clock is system_clock else clock
     context = _context(run, settings, full, subject, planned, progress)
-    planner = Planner(context, steps, clock, spent, work_clock)
+    processor_clock = work_clock(subject.model) if clock is system_clock else clock
+    planner = Planner(context, steps, clock, spent, processor_clock)
     if len(finished) < len(steps):
         on_forecast(*planner.forecast())
     make_record = partial(record_step, command=command, seed=settings.seed, device=describe_device(device))

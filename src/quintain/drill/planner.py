@@ -56,7 +56,8 @@ class Planner:
         steps: The steps to do, those that are finished among them.
         clock: Tells the time.
         spent: Seconds that finished steps took in earlier starts.
-        work_clock: Tells the processor time of this thread; the clock itself if not given.
+        work_clock: Tells the processor time of this thread, or the time where an accelerator or a service
+            works.
         obstacles: What keeps steps from being done, whatever the time.
         waiting: Steps that there was no time for when it was their turn; they are tried again at the end.
     """
@@ -65,7 +66,7 @@ class Planner:
     steps: Sequence[Step]
     clock: Clock
     spent: float
-    work_clock: Clock | None = None
+    work_clock: Clock
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     waiting: dict[str, Obstacle] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class Planner:
         self._started = self.clock()
         self._full = self.context.workload
         self._fixed: dict[str, dict[str, int]] = self.context.run.sizes()
-        self._estimates = Estimates(self.context, self.clock, self.work_clock or self.clock)
+        self._estimates = Estimates(self.context, self.clock, self.work_clock)
         self._dropped: Mapping[str, float] = {}
         self._margin = MARGIN
         self._needless: set[str] = set()

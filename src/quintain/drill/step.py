@@ -42,13 +42,13 @@ def refusals_are_obstacles(
     """Let what a look for obstacles is refused on the user's model or data be an obstacle itself."""
 
     @wraps(look)
-    def found(context: DrillContext) -> Obstacle | None:
+    def look_or_refuse(context: DrillContext) -> Obstacle | None:
         try:
             return look(context)
         except IMPOSSIBLE as error:
             return Obstacle(str(error), CHANGE)
 
-    return found
+    return look_or_refuse
 
 
 def do_part(

@@ -80,7 +80,6 @@ TINY = 2.0**-20
 PRIVATE_STEPS, CHECKED_STEPS = 7, 3
 """Steps of a private training that is tried, and those of them that take longer, since they are checked."""
 
-
 NOISE_SAMPLES, FEWEST_SAMPLES = 1_024, 64
 """Noise samples of the prediction that is tried, or as many as there is time for, and the fewest."""
 
@@ -95,19 +94,18 @@ class Trials:
     Args:
         context: The context of the drill.
         clock: Tells the processor time of this thread, or the time where an accelerator or a service works.
-        wall_clock: Tells the time, which limits how long trials are; ``clock`` if not given.
+        wall_clock: Tells the time, which limits how long trials are.
     """
 
     context: DrillContext
     clock: Clock
-    wall_clock: Clock | None = None
+    wall_clock: Clock
 
-    def _timed(self, seconds: Callable[[], float]) -> tuple[float, float]:
-        """Return what a trial took, and how long it was by the time."""
-        clock = self.wall_clock or self.clock
-        started = clock()
+    def _time(self, seconds: Callable[[], float]) -> tuple[float, float]:
+        """Return what a trial took by its own measure, and how long it was by the wall clock."""
+        started = self.wall_clock()
         taken = seconds()
-        return taken, max(clock() - started, taken)
+        return taken, max(self.wall_clock() - started, taken)
 
     def seconds_per_example(
         self, kind: str, work: Callable[[int], object], available: int, *, most: int = MOST
@@ -137,14 +135,14 @@ class Trials:
         if most < 1:
             return expected
         count = min(2 * GROWTH, most)
-        taken, long = self._timed(partial(seconds, count))
+        taken, long = self._time(partial(seconds, count))
         if 2 * long < self.too_long or count < most:
             # The first trial is mostly what is done once.
-            taken, long = self._timed(partial(seconds, count))
+            taken, long = self._time(partial(seconds, count))
         before = 0, 0.0
         while (long < LONG_ENOUGH or count < FEW) and count < most:
             before, count = (count, taken), min(count * GROWTH, most)
-            taken, long = self._timed(partial(seconds, count))
+            taken, long = self._time(partial(seconds, count))
         if 2 * long < self.too_long:
             # What disturbs a trial makes it longer, never shorter.
             taken = min(taken, seconds(count))
@@ -185,7 +183,7 @@ class Trials:
 
         count = 1
         while True:
-            taken, long = self._timed(partial(seconds, count))
+            taken, long = self._time(partial(seconds, count))
             # One call alone says little of many examples: on a busy machine it may take long by itself.
             enough = long >= LONG_ENOUGH and count >= FEW
             if enough or GROWTH * long > self.too_long or count == len(x):

@@ -186,7 +186,7 @@ def _by_smoothing(
 ) -> tuple[CertifiedModel, tuple[Claim, ...]] | None:
     """Return certificate and claims of the smoothed form of a model."""
 
-    def certified() -> tuple[CertifiedModel, tuple[Claim, ...]]:
+    def certify() -> tuple[CertifiedModel, tuple[Claim, ...]]:
         _, smooth, found = certify_smoothed(
             base,
             context.test,
@@ -200,7 +200,7 @@ def _by_smoothing(
         return smooth, found
 
     remedy = "let the model take batches of noisy inputs"
-    return do_part("certificates by smoothing", certified, missing, remedy=remedy)
+    return do_part("certificates by smoothing", certify, missing, remedy=remedy)
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:

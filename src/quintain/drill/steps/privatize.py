@@ -16,7 +16,6 @@ from quintain.results.quantity import Metric
 PRIVATE_STEPS = Amount("private_steps", "noisy steps", 60)
 """Of private training and of its audit, which are of one plan."""
 
-
 CHECKS = 12
 """Steps that the checks of a private training's first steps take as long as."""
 
