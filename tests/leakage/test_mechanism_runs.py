@@ -1,5 +1,6 @@
 """Many runs of a mechanism on two neighboring inputs, and the score that tells them apart."""
 
+import math
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -127,6 +128,22 @@ def test_what_tells_inputs_apart_is_found(mechanism):
 def test_what_float64_does_not_hold_is_refused_and_not_passed_over(mechanism, lost):
     with pytest.raises(ModelError, match=f"fn releases {re.escape(lost)}.*, which float64 does not hold"):
         run_mechanism(mechanism, [1, 2], [1], runs=8, seed=0)
+
+
+@pytest.mark.parametrize("released", [math.nan, math.inf, [-1.7e308, 0.0], 1.1e300, []])
+def test_what_is_no_number_or_too_large_to_compute_with_is_refused(released):
+    with pytest.raises(ModelError, match="fn releases .* all finite and at most 1e\\+300 in size"):
+        run_mechanism(lambda *_: released, [1, 2], [1], runs=8, seed=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_the_largest_size_and_those_far_beyond_earlier_ones_have_finite_scores():
+    """The first quarter of the runs, to which scores are fitted, has 0 or the smallest number of all."""
+    rng = np.random.default_rng(0)
+    early, late = 5e-324 * rng.integers(0, 2, (2, 25, 1)), 1e300 * rng.choice([-1.0, 1.0], (2, 75, 1))
+    for releases in (np.concatenate([early, late], axis=1), np.concatenate([late, early], axis=1)):
+        scores, _ = score_runs(MechanismRuns(*releases), delta=0.0, seed=0)
+        assert np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize(

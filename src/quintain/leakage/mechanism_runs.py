@@ -24,6 +24,12 @@ Numbers = NDArray[np.float64]
 MAX_NUMBERS = 1 << 26
 """Released numbers of all runs together, which are held in memory."""
 
+MAX_SIZE = 1e300
+"""The largest size of a released number; sums of ``MAX_NUMBERS`` differences of such numbers are finite."""
+
+MAX_STANDARDIZED = 1e100
+"""Standardized numbers are cut off here, so that their squares over ``CONSTANT`` are finite."""
+
 CONSTANT = 1e-12
 """A variance below which a number is taken for constant, in squares of its largest deviation."""
 
@@ -112,8 +118,8 @@ def run_mechanism(
         progress: Shows a bar.
 
     Raises:
-        ModelError: If it fails, or releases anything but as many finite real numbers each time, which float64
-            holds.
+        ModelError: If it fails, or releases anything but as many real numbers each time, which float64 holds
+            and which are at most ``MAX_SIZE`` in size.
         SettingError: If there are more numbers than memory is planned for.
     """
     inputs = (records, neighbor)
@@ -152,10 +158,10 @@ def _release(mechanism: Mechanism, given: object, rng: np.random.Generator, name
             f"{name} releases {lost}, which float64 does not hold: {released!r:.60}; expected numbers that "
             "it holds, such as real and imaginary part, or divmod(number, 2**32)"
         )
-    if not numbers.size or not np.isfinite(numbers).all():
+    if not numbers.size or not (np.abs(numbers) <= MAX_SIZE).all():
         raise ModelError(
-            f"{name} releases {released!r:.60}; expected at least one number, all finite: where it may "
-            "release none, release a number that stands for that"
+            f"{name} releases {released!r:.60}; expected at least one number, all finite and at most "
+            f"{MAX_SIZE:g} in size: where it may release none, release a number that stands for that"
         )
     return numbers
 
@@ -241,11 +247,17 @@ def _standardize(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
     """Return what gives each number about its mean, in units of its largest deviation from there.
 
     The first release is taken off before, which is exact near to it: beside a large offset, such as a time
-    stamp, the rounding of a mean would be as large as what tells the inputs apart.
+    stamp, the rounding of a mean would be as large as what tells the inputs apart. What other runs release
+    may be farther by any factor.
     """
     first = own[0]
     both = np.concatenate([own, other]) - first
     center = both.mean(axis=0)
     largest = np.abs(both - center).max(axis=0)
     unit = np.where(largest > 0, largest, 1.0)
-    return lambda x: np.asarray((x - first - center) / unit, dtype=np.float64)
+
+    def standard(x: Numbers) -> Numbers:
+        with np.errstate(over="ignore"):
+            return np.clip((x - first - center) / unit, -MAX_STANDARDIZED, MAX_STANDARDIZED)
+
+    return standard
