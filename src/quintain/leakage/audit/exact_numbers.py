@@ -32,7 +32,7 @@ def lost_in_float64(values: object) -> str:
         return COMPLEX
     if given.dtype.kind in "iu":
         large = given[(given > EXACT) | (given < -EXACT)].tolist()
-        return BEYOND if any(int(float(one)) != one for one in large) else ""
+        return "" if all(map(_is_held, large)) else BEYOND
     if given.dtype.kind == "f" and given.dtype.itemsize > 8:
         return "numbers of more digits than float64" if bool((given != given.astype(float)).any()) else ""
     return "" if given.dtype.kind in "bf" else f"values of type {given.dtype}"
@@ -42,10 +42,16 @@ def _lost_of_entry(entry: object) -> str:
     """Return what is lost of an entry of a list, which may be a list, an array or a tensor."""
     if isinstance(entry, complex):
         return COMPLEX
-    if isinstance(entry, int):
-        return (
-            BEYOND if abs(entry) > EXACT and (entry.bit_length() > 1024 or int(float(entry)) != entry) else ""
-        )
+    if isinstance(entry, int | np.integer):
+        return "" if _is_held(int(entry)) else BEYOND
     if isinstance(entry, list | tuple | np.ndarray | np.generic | Tensor):
         return lost_in_float64(entry)
     return f"a {type(entry).__name__}"
+
+
+def _is_held(number: int) -> bool:
+    """Return whether float64 holds an integer, with which Python compares a float exactly."""
+    try:
+        return float(number) == number
+    except OverflowError:
+        return False
