@@ -8,17 +8,13 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import ModelError
+from quintain.leakage.answers import to_logits
 from quintain.models.adapters import adapt, label_hint
 from quintain.results.class_counts import ClassCounts
 
 BATCH_SIZE = 256
 
-PROBABILITY_ERROR = 1e-3
-"""Rows without a negative number whose sums are 1 but for this are taken for probabilities."""
-
 LARGEST_LOGIT = 1e100
-
-SMALLEST_PROBABILITY = 1e-30
 
 
 def black_box_logits(
@@ -36,7 +32,9 @@ def black_box_logits(
         ModelError: For outputs of another shape, of fewer classes, NaN or infinite.
     """
     outputs = torch.cat([_outputs(model, part.contiguous(), name) for part in x.split(BATCH_SIZE)])
-    return _to_logits(outputs, num_classes, name)
+    _check_outputs(outputs, num_classes, name)
+    # Beyond that a difference of two would overflow, and tells no more.
+    return to_logits(outputs).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def count_correct(
@@ -55,8 +53,8 @@ def count_correct(
     return ClassCounts.of(correct, y.numpy(), num_classes)
 
 
-def _to_logits(outputs: Tensor, num_classes: int, name: str) -> Tensor:
-    """Return the logits (N, K) of a model's outputs, which may be probabilities, or raise."""
+def _check_outputs(outputs: Tensor, num_classes: int, name: str) -> None:
+    """Raise ModelError for outputs (N, K) of too few classes, or that are no numbers."""
     if outputs.shape[1] < num_classes:
         raise ModelError(
             f"{name} returns a model of {outputs.shape[1]} classes; expected {num_classes}, as the data have"
@@ -68,11 +66,6 @@ def _to_logits(outputs: Tensor, num_classes: int, name: str) -> Tensor:
             f"{name} returns a model whose outputs are NaN or infinite on {wrong} of {len(outputs)} inputs; "
             "expected finite scores: look at the loss while it trains, a smaller learning rate may help"
         )
-    sums_to_one = (outputs.sum(1) - 1).abs() < PROBABILITY_ERROR
-    if bool((outputs >= 0).all()) and bool(sums_to_one.all()):
-        return outputs.clamp(min=SMALLEST_PROBABILITY).log()
-    # beyond that a difference of two would overflow, and tells no more
-    return outputs.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def _outputs(model: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:

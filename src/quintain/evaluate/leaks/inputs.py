@@ -1,8 +1,8 @@
 """What every measurement of a leak checks before it begins, and the view that it opens for an attack."""
 
 from quintain.core.errors import DataError, SettingError
-from quintain.core.files import sha256
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
+from quintain.data.dataset import Dataset
+from quintain.data.equal_examples import example_hashes
 from quintain.evaluate.leaks.job import LeakJob
 from quintain.leakage.attack import LeakageAttack
 from quintain.leakage.view import ModelView
@@ -47,11 +47,6 @@ def require_classes(data: Dataset) -> None:
             f"all {len(data)} examples of {data.name} are of class {data.labels[0]}; expected at least two "
             "classes"
         )
-
-
-def example_hashes(data: Dataset) -> list[str]:
-    """Return a hash of the values of each example, in order, without its label."""
-    return [sha256(canonical_bytes(one)) for batch in data.batches(READ_BATCH_SIZE) for one in batch.x]
 
 
 def access_of(job: LeakJob, attack: LeakageAttack, model: ClassifierLike) -> Access:

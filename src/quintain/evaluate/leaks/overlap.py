@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
-from quintain.evaluate.leaks.inputs import SharedExamplesError, example_hashes
+from quintain.data.equal_examples import example_hashes, first_positions
+from quintain.evaluate.leaks.inputs import SharedExamplesError
 
 MAX_DUPLICATE_DISTANCE = 0.02
 """Root mean square difference below which two examples are said to be nearly the same."""
@@ -21,10 +22,7 @@ MIN_OTHERS_PER_SHARED = 10
 
 def first_of_each(data: Dataset) -> NDArray[np.int64]:
     """Return the positions of the examples whose values no earlier one has."""
-    first: dict[str, int] = {}
-    for position, one in enumerate(example_hashes(data)):
-        first.setdefault(one, position)
-    return np.array(list(first.values()), dtype=np.int64)
+    return np.array(list(first_positions(example_hashes(data)).values()), dtype=np.int64)
 
 
 def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
@@ -33,7 +31,7 @@ def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
     Raises:
         SharedExamplesError: If more than one in ten is a member, or none is left: these are then no others.
     """
-    known = {one: position for position, one in reversed(list(enumerate(example_hashes(members))))}
+    known = first_positions(example_hashes(members))
     found = example_hashes(others)
     shared = [(known[one], position) for position, one in enumerate(found) if one in known]
     if len(shared) * MIN_OTHERS_PER_SHARED > len(others):

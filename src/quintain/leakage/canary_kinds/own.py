@@ -1,6 +1,5 @@
 """The user's own canaries, from an .npz file."""
 
-import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -10,7 +9,8 @@ import torch
 
 from quintain.core.errors import DataError, NotFoundError, SettingError
 from quintain.core.files import read_bytes
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes, from_arrays
+from quintain.data.dataset import Dataset, from_arrays
+from quintain.data.equal_examples import example_hashes, first_positions
 from quintain.leakage.canary_kinds.examples import CanaryExamples, MakeCanaries, rows_left_out
 
 EXPECTED = "an .npz file of the arrays images (m, *shape) and labels (m,), one canary a row"
@@ -62,8 +62,8 @@ def own_canaries(path: Path) -> MakeCanaries:
 
 def _require_unknown(canaries: Dataset, data: Dataset, path: Path) -> None:
     """Refuse canaries that are known whatever their coins say: records of the data, and copies of others."""
-    made = _keys(canaries)
-    first = {key: row for row, key in reversed(list(enumerate(made)))}
+    made = example_hashes(canaries)
+    first = first_positions(made)
     if len(first) < len(made):
         row = next(row for row, key in enumerate(made) if first[key] != row)
         raise DataError(
@@ -71,7 +71,7 @@ def _require_unknown(canaries: Dataset, data: Dataset, path: Path) -> None:
             f"canary {first[made[row]]} again, so that one is trained on whatever the other's coin says; "
             f"expected {len(made)} different ones"
         )
-    known = {key: row for row, key in enumerate(_keys(data)) if key in first}
+    known = {key: row for row, key in enumerate(example_hashes(data)) if key in first}
     if known:
         key, row = next(iter(known.items()))
         raise DataError(
@@ -79,12 +79,3 @@ def _require_unknown(canaries: Dataset, data: Dataset, path: Path) -> None:
             f"canary {first[key]} and record {row}: they are trained on whatever their coins say. Take them "
             "out of one of the two; expected canaries that stand in the file alone"
         )
-
-
-def _keys(data: Dataset) -> list[bytes]:
-    """Return the values of each example, in order, without its label, as a hash."""
-    return [
-        hashlib.sha256(canonical_bytes(one)).digest()
-        for batch in data.batches(READ_BATCH_SIZE)
-        for one in batch.x
-    ]
