@@ -23,14 +23,13 @@ import quintain as q
 from benchmarks.harness import Comparison
 from quintain.core.registry import declared_entries
 from quintain.core.tables import LEAKS_PAGE, replace_table
-from quintain.dp.accounting import delta_curve
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, own_target
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.model import clean_counts
-from quintain.evaluate.privacy_target import PrivacyTarget
+from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
 from quintain.leakage.judges.membership import name_of_rate
 from quintain.models.nets import xray_cnn
 from quintain.results.leak_records import LeakMeasurement
@@ -59,18 +58,16 @@ def build(seed: int) -> nn.Module:
 def trainings(records: int) -> tuple[TargetTraining, TargetTraining]:
     """Return the plain and the private training of this many records."""
     target = PrivacyTarget(epsilon=EPSILON, delta=DELTA, batch_size=BATCH, steps=STEPS)
-    plan = target.plan(records)
-    curve = delta_curve(plan.noise_multiplier, plan.expected_batch_size / records, plan.steps)
-    guarantee = PrivacyGuarantee(EPSILON, DELTA, "the accountant's trade-off curve", curve)
+    allowed = PrivacyGuarantee.of_plan(plan_record(target.plan(records), records))
     return (
         TargetTraining("plain", build, RecipeTrainer(PLAIN)),
         TargetTraining(
             f"private, epsilon {EPSILON:g}",
             build,
             PrivateTrainer(target),
-            epsilon=EPSILON,
-            delta=DELTA,
-            max_tpr=guarantee.max_tpr,
+            epsilon=allowed.epsilon,
+            delta=allowed.delta,
+            max_tpr=allowed.max_tpr,
         ),
     )
 

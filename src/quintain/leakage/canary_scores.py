@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 from quintain.leakage.black_box_outputs import black_box_logits
 from quintain.leakage.canary_kinds import CanaryExamples
+from quintain.losses.cross_entropy import log_odds
 
 SHIFTS = tuple((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))
 """Where an image is cut out of itself with a rim of one pixel: eight neighbors, one pixel away."""
@@ -50,13 +51,6 @@ def canary_scores(
         shifted = [rim[:, :, i : i + height, j : j + width] for i, j in SHIFTS]
         examples = torch.cat([canaries.x, *shifted])
     logits = black_box_logits(model, examples, num_classes=num_classes, name=name)
-    odds = _log_odds(logits, canaries.y.repeat(len(examples) // len(canaries)))
-    at, *nearby = odds.reshape(-1, len(canaries))
+    odds = -log_odds(logits, canaries.y.repeat(len(examples) // len(canaries)))
+    at, *nearby = odds.numpy().reshape(-1, len(canaries))
     return 2 * at - np.mean(nearby, axis=0) if nearby else at
-
-
-def _log_odds(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
-    """Return the log odds of each label (n,), by log-sum-exp of the other classes."""
-    label = one_hot(y, logits.shape[1]).bool()
-    others = logits.masked_fill(label, -torch.inf).logsumexp(1)
-    return np.asarray((logits[label] - others).numpy(), dtype=np.float64)

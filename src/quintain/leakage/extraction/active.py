@@ -24,8 +24,7 @@ class ActiveExtraction:
     r"""Query in rounds: first random public examples, then those that the copy is least sure of.
 
     The b queries of a round are chosen among the ``4 b`` examples whose two most likely classes are nearest
-    to
-    each other under the copy so far, and are spread over them: each next one is the example whose
+    to each other under the copy so far, and are spread over them: each next one is the example whose
     probabilities are farthest from all that were queried (greedy k-center).
 
     Args:
@@ -104,7 +103,7 @@ def choose_queries(
         ]
     probabilities = torch.cat(batches).double().softmax(1)
     top = probabilities.topk(2, dim=1).values
-    left = torch.tensor([row for row in order.tolist() if row not in set(queried)])
+    left = torch.from_numpy(order[~np.isin(order, queried)])
     # The least sure of those left, 4 for each query.
     lead = (top[:, 0] - top[:, 1])[left]
     pool = left[lead.argsort(stable=True)[: 4 * count]]
