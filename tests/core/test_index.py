@@ -11,7 +11,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.search import Search
 from quintain.core import index
 from quintain.core.errors import SettingError
-from quintain.core.index import WIDTH, index_path, main, packages, registered, render_index
+from quintain.core.index import WIDTH, find_registered, index_path, main, packages, render_index
 from quintain.core.registry import KINDS, declare, entries, entry_of
 from quintain.core.tables import (
     ATTACKS_PAGE,
@@ -30,7 +30,7 @@ STALE = (
     "is stale: a class, a function or an __init__ says something else now; run `make format`, or `python -m "
     "quintain.core.index`"
 )
-ATTACKS = [*registered("attack"), *registered("universal_attack")]
+ATTACKS = [*find_registered("attack"), *find_registered("universal_attack")]
 
 
 @pytest.mark.parametrize("package", packages())
@@ -49,13 +49,13 @@ def test_every_part_with_something_registered_has_an_index_and_every_index_is_wr
 
 def test_the_tables_of_the_documents_are_current() -> None:
     page = ATTACKS_PAGE.read_text(encoding="utf-8")
-    assert page == render_attacks_page(page, ATTACKS, registered("threat")), f"{ATTACKS_PAGE} {STALE}"
+    assert page == render_attacks_page(page, ATTACKS, find_registered("threat")), f"{ATTACKS_PAGE} {STALE}"
     page = STRATEGIES_PAGE.read_text(encoding="utf-8")
-    assert page == render_strategies_page(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
+    assert page == render_strategies_page(page, find_registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
     page = DEFENSES_PAGE.read_text(encoding="utf-8")
-    assert page == render_defenses_page(page, registered("defense")), f"{DEFENSES_PAGE} {STALE}"
+    assert page == render_defenses_page(page, find_registered("defense")), f"{DEFENSES_PAGE} {STALE}"
     page = LEAKS_PAGE.read_text(encoding="utf-8")
-    assert page == render_leaks_page(page, registered("leak")), f"{LEAKS_PAGE} {STALE}"
+    assert page == render_leaks_page(page, find_registered("leak")), f"{LEAKS_PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,14 @@ def test_a_function_says_by_a_decorator_what_a_class_says_by_variables() -> None
 def test_something_new_makes_index_and_tables_stale_and_its_row_says_what_it_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    entry, found = entry_of(Flip, "attack"), index.registered
+    entry, found = entry_of(Flip, "attack"), index.find_registered
     page = ATTACKS_PAGE.read_text(encoding="utf-8")
 
     def more(kind: str) -> list:
         pairs = [*found(kind), *([(entry, Flip)] if kind == "attack" else [])]
         return sorted(pairs, key=lambda pair: (index.subfolder(pair[0]), pair[0].name))
 
-    monkeypatch.setattr(index, "registered", more)
+    monkeypatch.setattr(index, "find_registered", more)
     monkeypatch.setattr(index, "index_path", lambda package: tmp_path / f"{package}.py")
     monkeypatch.setattr(index, "ATTACKS_PAGE", tmp_path / "attacks.md")
     (tmp_path / "attacks.md").write_text(page)
@@ -170,14 +170,14 @@ def test_a_threat_has_a_row_with_what_it_says_and_needs_a_place_too() -> None:
         encoding="utf-8"
     )
     with pytest.raises(ValueError, match="no place for the table of threats"):
-        render_attacks_page("nothing", [], registered("threat"))
+        render_attacks_page("nothing", [], find_registered("threat"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_registered_is_exported_and_comes_from_its_class_or_function(kind: str) -> None:
     part = import_module(KINDS[kind].package)
-    assert {entry.name for entry, _ in registered(kind)} == set(entries(kind))
-    for entry, thing in registered(kind):
+    assert {entry.name for entry, _ in find_registered(kind)} == set(entries(kind))
+    for entry, thing in find_registered(kind):
         assert entries(kind)[entry.name] == entry
         assert getattr(part, thing.__name__) is thing is entry.load()
 

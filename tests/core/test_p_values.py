@@ -246,7 +246,7 @@ def test_sums_of_squares_are_as_rarely_near_their_mean_as_they_say(count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
-def test_alike_p_is_a_p_value_and_tells_equal_vectors(count):
+def test_the_similarity_is_a_p_value_and_tells_equal_vectors(count):
     x, y = np.random.default_rng(0).standard_normal((2, 20_000, count))
 
     def p_values(one, other):

@@ -58,7 +58,7 @@ def _folder(package: str) -> Path:
     return ROOT.joinpath(*package.split(".")[1:])
 
 
-def registered(kind: str) -> list[tuple[Entry, Any]]:
+def find_registered(kind: str) -> list[tuple[Entry, Any]]:
     """Return the entry of each of Quintain's classes or functions of a kind, with the class or function.
 
     They are those that have a ``summary`` in the package of the kind, sorted by subfolder and name. Only the
@@ -94,7 +94,7 @@ def subfolder(entry: Entry) -> str:
 def render_index(package: str) -> str:
     """Return the text of a package's index."""
     kinds = [name for name, kind in KINDS.items() if kind.package == package]
-    found = [pair for kind in kinds for pair in registered(kind)]
+    found = [pair for kind in kinds for pair in find_registered(kind)]
     own = sorted(entry.import_path.split(":") for entry, _ in found)
     exports = {**{name: module for module, name in own}, **_public_imports(package)}
     parts = [HEADER]
@@ -192,17 +192,21 @@ def main() -> None:
         index_path(package).write_text(render_index(package), encoding="utf-8")
     import_module("quintain.results.json_schema").write_schema()
     if ATTACKS_PAGE.exists():
-        attacks = [*registered("attack"), *registered("universal_attack")]
-        page = render_attacks_page(ATTACKS_PAGE.read_text(encoding="utf-8"), attacks, registered("threat"))
+        attacks = [*find_registered("attack"), *find_registered("universal_attack")]
+        page = render_attacks_page(
+            ATTACKS_PAGE.read_text(encoding="utf-8"), attacks, find_registered("threat")
+        )
         ATTACKS_PAGE.write_text(page, encoding="utf-8")
     if STRATEGIES_PAGE.exists():
-        page = render_strategies_page(STRATEGIES_PAGE.read_text(encoding="utf-8"), registered("strategy"))
+        page = render_strategies_page(
+            STRATEGIES_PAGE.read_text(encoding="utf-8"), find_registered("strategy")
+        )
         STRATEGIES_PAGE.write_text(page, encoding="utf-8")
     if DEFENSES_PAGE.exists():
-        page = render_defenses_page(DEFENSES_PAGE.read_text(encoding="utf-8"), registered("defense"))
+        page = render_defenses_page(DEFENSES_PAGE.read_text(encoding="utf-8"), find_registered("defense"))
         DEFENSES_PAGE.write_text(page, encoding="utf-8")
     if LEAKS_PAGE.exists():
-        page = render_leaks_page(LEAKS_PAGE.read_text(encoding="utf-8"), registered("leak"))
+        page = render_leaks_page(LEAKS_PAGE.read_text(encoding="utf-8"), find_registered("leak"))
         LEAKS_PAGE.write_text(page, encoding="utf-8")
 
 
