@@ -1,5 +1,7 @@
 """Nets that are read from ONNX files answer as onnxruntime does, and what is not read is refused by name."""
 
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,6 +14,7 @@ from quintain.certify import CROWN, IntervalBounds
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.models import Classifier, import_onnx
 from quintain.models.onnx_net import same_outputs
+from quintain.models.onnx_net.node import ConvertedNode
 from quintain.models.onnx_net.operators import OPERATORS
 from quintain.threats import Linf
 
@@ -135,6 +138,13 @@ CASES = {
             node("Add", "s", "x"),
         ],
         {"c": normal(1, 2, 1, 1), "d": np.float32(0.3), "o": normal(6)},
+    ),
+    "Constant": (
+        [
+            helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(normal(6), "c")),
+            node("Mul", "x", "c"),
+        ],
+        {},
     ),
     "Softmax": ([node("Flatten", "x", output="f"), node("Softmax", "f")], {}),
     "LogSoftmax": ([node("Flatten", "x", output="f"), node("LogSoftmax", "f", axis=1)], {}),
@@ -339,6 +349,109 @@ REFUSED = {
         {},
         r"takes \(1, 2, 24\); expected images",
     ),
+    "values of other dimensions, of which one's examples would meet the other's rows": (
+        [
+            node("Reshape", "x", "s", output="r"),
+            node("ReduceSum", "r", "a", output="t", keepdims=0),
+            node("Add", "r", "t"),
+        ],
+        {"s": np.array([-1, 2, 24]), "a": np.array([1])},
+        {},
+        r"takes values of \(1, 2, 24\) and \(1, 24\); expected as many dimensions",
+    ),
+    "a product of values": ([node("MatMul", "x", "x")], {}, {}, "computes its input 1"),
+    "a product with more than a matrix": (
+        [node("MatMul", "x", "w")],
+        {"w": normal(2, 6, 5)},
+        {},
+        "a constant matrix",
+    ),
+    "a bias of another length": (
+        [node("Flatten", "x", output="f"), node("Gemm", "f", "w", "b")],
+        {"w": normal(48, 5), "b": normal(3)},
+        {},
+        r"has a bias of shape \(3,\)",
+    ),
+    "filters of three dimensions": (
+        [node("Conv", "x", "t")],
+        {"t": normal(1, 2, 1, 1, 1)},
+        {},
+        "of another shape",
+    ),
+    "filters of other channels": ([node("Conv", "x", "t")], {"t": normal(4, 3, 3, 3)}, {}, "fails in torch"),
+    "transposed sides that differ": (
+        [node("ConvTranspose", "x", "t", pads=[1, 0, 0, 0])],
+        {"t": normal(2, 3, 3, 3)},
+        {},
+        "expected equal pads",
+    ),
+    "windows of sides that differ": (
+        [node("MaxPool", "x", kernel_shape=[2, 2], pads=[1, 0, 0, 0])],
+        {},
+        {},
+        "images, equal pads",
+    ),
+    "means of cut windows": (
+        [node("AveragePool", "x", kernel_shape=[3, 3], ceil_mode=1)],
+        {},
+        {},
+        "rounds sizes up",
+    ),
+    "a constant first": (
+        [node("Concat", "c", "x", axis=1)],
+        {"c": normal(1, 2, 4, 6)},
+        {},
+        "value at input 0",
+    ),
+    "a softmax of several dimensions": ([node("Softmax", "x")], {}, {"opset": 11}, "expected the last one"),
+    "a tensor of another type": (
+        [node("Mul", "x", "c")],
+        {"c": np.ones(6)},
+        {},
+        "has tensors of torch.float64",
+    ),
+    "a constant of text": (
+        [node("Constant", output="c", value_string="a"), node("Mul", "x", "c")],
+        {},
+        {},
+        "is a Constant of value_string",
+    ),
+    "a value of a later operator": (
+        [node("Mul", "x", "z"), node("Relu", "x", output="z")],
+        {},
+        {},
+        "takes 'z', which nothing computes before",
+    ),
+    "sizes with zeros": (
+        [node("Reshape", "x", "s", allowzero=1)],
+        {"s": np.array([0, 48])},
+        {},
+        "takes the shape",
+    ),
+    "a fixed number of examples": (
+        [node("Reshape", "x", "s")],
+        {"s": np.array([3, 48])},
+        {},
+        "-1, 0 or 1 first",
+    ),
+    "a dimension before the examples'": (
+        [node("Unsqueeze", "x", "a")],
+        {"a": np.array([0])},
+        {},
+        "has the axes",
+    ),
+    "pads of some axes": (
+        [node("Pad", "x", "p", "", "a")],
+        {"p": np.array([1, 1]), "a": np.array([2])},
+        {},
+        "names axes",
+    ),
+    "pads round the batch": (
+        [node("Pad", "x", "p")],
+        {"p": np.array([1, 0, 0, 0, 0, 0, 0, 0])},
+        {},
+        "puts examples round the batch",
+    ),
     "parts of a size": (
         [node("Split", "x", output="y", axis=1, num_outputs=1)],
         {},
@@ -367,7 +480,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ModelError, match="is no ONNX model"):
         import_onnx(tmp_path / "text.onnx")
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModelError, match=r"pip install 'quintain\[onnx\]'"):
         import_onnx(tmp_path / "text.onnx")
 
@@ -409,6 +522,31 @@ def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
     assert isinstance(import_onnx(path), nn.Module)
 
 
+@pytest.mark.parametrize(
+    ("mixed", "said"),
+    [
+        (lambda h: h.sum(0, keepdim=True), r"for one example and \(1, 4, 3, 3\) for two"),
+        (lambda h: h - h.mean(0, keepdim=True), "something else in a batch than alone"),
+    ],
+)
+def test_an_import_that_mixes_examples_is_noticed_without_onnxruntime(pair, monkeypatch, mixed, said):
+    monkeypatch.setattr(same_outputs, "onnxruntime_function", lambda path: None)
+    monkeypatch.setitem(OPERATORS, "Relu", lambda _: ConvertedNode(function=mixed))
+    with pytest.raises(ModelError, match=said):
+        import_onnx(pair[1])
+
+
+def test_without_onnxruntime_a_net_is_imported_by_itself(pair, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert isinstance(import_onnx(pair[1]), nn.Module)
+
+
+def test_outputs_of_another_shape_are_noticed(pair, monkeypatch):
+    monkeypatch.setattr(same_outputs, "onnxruntime_function", lambda path: lambda x: np.zeros((len(x), 4)))
+    with pytest.raises(ModelError, match=r"\(9, 3\) and \(9, 4\)"):
+        import_onnx(pair[1])
+
+
 @pytest.mark.parametrize("bias", [-10, -20, -30, -50, 20])
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Gelu", "Softmax", "LogSoftmax"])
 def test_what_runtimes_approximate_is_no_other_net(tmp_path, kind, bias):
@@ -431,6 +569,14 @@ def test_a_bias_that_is_one_number_is_added(tmp_path):
         write(tmp_path / "net.onnx", nodes, (2,), {"w": np.ones((2, 1), "f"), "b": np.float32(5)})
     )
     assert net(torch.ones(1, 2)).tolist() == [[7.0]]
+
+
+def test_a_file_that_onnxruntime_does_not_open_is_refused(pair):
+    model = onnx.load(pair[1])
+    model.ir_version = 99
+    onnx.save_model(model, pair[1])
+    with pytest.raises(ModelError, match="is no ONNX model that onnxruntime can run"):
+        import_onnx(pair[1])
 
 
 def test_a_file_that_onnxruntime_fails_on_is_refused(tmp_path):

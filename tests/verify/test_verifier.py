@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import onnxruntime
@@ -15,12 +16,12 @@ from quintain.models import import_onnx
 from quintain.models.onnx_net.node import ConvertedNode
 from quintain.models.onnx_net.operators import OPERATORS
 from quintain.verify import prover as prover_module
-from quintain.verify import result_text, verify_property
+from quintain.verify import result_text, verifier, verify_property
 from quintain.verify.boxes import whole_boxes
 from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import ViolationSearch
 from quintain.verify.parser import read_property
-from quintain.verify.properties import outward_box
+from quintain.verify.properties import Property, Violation, outward_box
 from quintain.verify.prover import Prover, Rows
 from quintain.verify.results import read_result
 from quintain.verify.verifier import Instance, all_rows
@@ -57,6 +58,12 @@ def test_a_net_is_held_against_its_file_where_the_property_is(tmp_path, monkeypa
     import_onnx(net)
     with pytest.raises(ModelError, match="other outputs than onnxruntime"):
         verify_property(net, prop, seconds=5)
+
+
+def test_a_box_of_many_violations_is_compared_once():
+    near, far = (Violation((Fraction(0),), (Fraction(end),), ()) for end in (2, 1000))
+    inputs = verifier._box_inputs(Property(1, 1, (near,) * 9 + (far,)), torch.float32)
+    assert inputs.tolist() == [[0.0], [1.0], [2.0], [0.0], [500.0], [1000.0]]
 
 
 CENTERS = [(0.2, -0.4), (0.9, 0.7), (-0.6, 0.1)]

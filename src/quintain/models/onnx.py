@@ -8,8 +8,7 @@ import numpy as np
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.core.files import sha256, sha256_file
 from quintain.models.blackbox import BlackBox
-
-FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+from quintain.models.onnx_net.session import FLOATS, open_session, run_in_batches
 
 
 def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | None = None) -> BlackBox:
@@ -29,20 +28,14 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
         ModelError: If onnxruntime is not installed, the file cannot be read, or its inputs and outputs are
             not those of a classifier; when called, if the inputs do not fit.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(
-            f"{path} needs onnxruntime, which is not installed; run: pip install 'quintain[onnx]'"
-        ) from error
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"there is no file {path}; expected an ONNX model")
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for each cause, without a common base
+        session = open_session(path)
+    except ImportError as error:
         raise ModelError(
-            f"{path} is no ONNX model that onnxruntime can run: {str(error).splitlines()[0]}"
+            f"{path} needs onnxruntime, which is not installed; run: pip install 'quintain[onnx]'"
         ) from error
     input_spec, output_spec = _input(session, path), _output(session, path)
     known = output_spec.shape[1] if isinstance(output_spec.shape[1], int) else None
@@ -55,14 +48,13 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
 
     def predict(x: np.ndarray) -> np.ndarray:
         _require_fit(path, input_spec.shape, x)
-        x = x.astype(FLOATS[input_spec.type], copy=False)
-        fixed = input_spec.shape[0] if isinstance(input_spec.shape[0], int) else len(x)
-        outputs = []  # a fixed batch size: fill up with the last input, and cut the outputs
-        for first in range(0, len(x), max(1, fixed)):
-            part = x[first : first + fixed]
-            filled = np.concatenate([part, np.repeat(part[-1:], fixed - len(part), axis=0)])
-            outputs.append(session.run([output_spec.name], {input_spec.name: filled})[0][: len(part)])
-        return np.concatenate(outputs) if outputs else np.zeros((0, num_classes or known or 2), np.float32)
+        if not len(x):
+            return np.zeros((0, num_classes or known or 2), np.float32)
+
+        def run(batch: np.ndarray) -> np.ndarray:
+            return np.asarray(session.run([output_spec.name], {input_spec.name: batch})[0])
+
+        return run_in_batches(run, x.astype(FLOATS[input_spec.type], copy=False), input_spec.shape[0])
 
     return BlackBox(predict, num_classes=num_classes or known, name=name or path.name, hash=digest)
 

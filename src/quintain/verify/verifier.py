@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ MIN_SECONDS = 0.05
 """How long is tried where the reading of the files took all of the time."""
 
 COMPARED_BOXES = 8
-"""Boxes at whose ends and middles the imported net is held against its file."""
+"""Most boxes at whose ends and middles the imported net is held against its file."""
 
 LAST_PROOF = 0.85
 """Fraction of it at which proofs end; the rest is for another search."""
@@ -43,16 +44,19 @@ class Instance:
     Args:
         name: The file's name.
         net: The net of the file.
-        dtype: Its type.
         wanted: The property.
         checker: Decides which inputs violate it.
     """
 
     name: str
     net: OnnxNet
-    dtype: torch.dtype
     wanted: Property
     checker: Checker
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the net."""
+        return self.net.dtype
 
     @staticmethod
     def read(model: str | Path, prop: str | Path) -> "Instance":
@@ -64,10 +68,8 @@ class Instance:
             DataError: If the property is not read (``read_property``), or of other dimensions than the net.
         """
         wanted, net, path = read_property(prop), import_onnx(model), Path(model).expanduser()
-        tensors = (*net.parameters(), *net.buffers())
-        dtype = next((one.dtype for one in tensors if one.is_floating_point()), torch.float32)
         with torch.no_grad():
-            outputs = net(torch.zeros(1, *net.input_shape, dtype=dtype)).numel()
+            outputs = net(torch.zeros(1, *net.input_shape, dtype=net.dtype)).numel()
         inputs = torch.Size(net.input_shape).numel()
         if (wanted.num_inputs, wanted.num_outputs) != (inputs, outputs):
             raise DataError(
@@ -75,13 +77,14 @@ class Instance:
                 f"{inputs} and {outputs}, those of {path.name}"
             )
         if wanted.violations:
-            require_same_outputs(net, path, _box_inputs(wanted, dtype).reshape(-1, *net.input_shape))
-        return Instance(path.name, net, dtype, wanted, Checker.of(net, net.input_shape, path, wanted))
+            require_same_outputs(net, path, _box_inputs(wanted, net.dtype).reshape(-1, *net.input_shape))
+        return Instance(path.name, net, wanted, Checker.of(net, net.input_shape, path, wanted))
 
 
 def _box_inputs(wanted: Property, dtype: torch.dtype) -> Tensor:
-    """Return ends and middles of the first boxes, as rows: there the net is held against its file."""
-    boxes = [inward_box(one, dtype) for one in wanted.violations[:COMPARED_BOXES]]
+    """Return ends and middles of the first boxes that differ, as rows."""
+    different = {(one.lower, one.upper): one for one in wanted.violations}
+    boxes = [inward_box(one, dtype) for one in islice(different.values(), COMPARED_BOXES)]
     return torch.cat([torch.stack((low, (low + high) / 2, high)) for low, high in boxes]).to(dtype)
 
 

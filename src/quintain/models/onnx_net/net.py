@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Function = Callable[..., Tensor]
@@ -59,6 +60,12 @@ class OnnxNet(nn.Module):
         self.layers = nn.ModuleDict(layers)
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights and tensors; float32 if it has none that are floating-point."""
+        tensors = (*self.parameters(), *self.buffers())
+        return next((one.dtype for one in tensors if one.is_floating_point()), torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` is (B, *input_shape), or as many numbers an example; returns the file's output for each."""

@@ -76,11 +76,16 @@ def softmax(node: Node, function: Callable[..., Tensor]) -> ConvertedNode:
 
 def _arithmetic(function: Callable[..., Tensor]) -> Callable[[Node], ConvertedNode]:
     def make(node: Node) -> ConvertedNode:
-        for other in node.inputs:
-            if not isinstance(other, Tensor) and other is not None:
-                ndim = next(value.ndim for value in node.inputs if isinstance(value, Tensor))
-                if other.ndim > ndim or (other.ndim == ndim and len(other) != 1):
-                    raise node.refuse(f"has a constant of shape {other.shape}", "one for all examples")
+        values = [value for value in node.inputs if isinstance(value, Tensor)]
+        ndim = values[0].ndim
+        if any(value.ndim != ndim for value in values):
+            shapes = " and ".join(str(tuple(value.shape)) for value in values)
+            raise node.refuse(f"takes values of {shapes}", "as many dimensions, the examples' first")
+        for constant in node.inputs:
+            if isinstance(constant, Tensor) or constant is None:
+                continue
+            if constant.ndim > ndim or (constant.ndim == ndim and len(constant) != 1):
+                raise node.refuse(f"has a constant of shape {constant.shape}", "one for all examples")
         return ConvertedNode(function=function, inputs=(0, 1))
 
     return make

@@ -35,40 +35,13 @@ def random_inputs(net: OnnxNet) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(3, *net.input_shape, generator=generator)
     others = [size * (2 * torch.rand(2, *net.input_shape, generator=generator) - 1) for size in INPUT_SIZES]
-    return torch.cat([pictures, *others]).to(_dtype(net))
-
-
-def _dtype(net: OnnxNet) -> torch.dtype:
-    tensors = (*net.parameters(), *net.buffers())
-    return next((one.dtype for one in tensors if one.is_floating_point()), torch.float32)
-
-
-def require_apart(net: OnnxNet, path: Path, x: Tensor) -> None:
-    """Refuse a net that gives an example something else in a batch than alone.
-
-    Args:
-        net: The net.
-        path: Of its file, for messages.
-        x: Inputs (B, *S).
-
-    Raises:
-        ModelError: If it does, or takes no batch.
-    """
-    with torch.no_grad():
-        alone = torch.cat([net(one[None]) for one in x])
-        try:
-            batch = net(x)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{path} takes no batch: {str(error).splitlines()[0]}; expected a net whose operators keep "
-                "examples apart"
-            ) from error
-    if not _same(batch, alone, _allowed_differences(net, x)):
-        raise ModelError(f"{path} gives an example something else in a batch than alone; expected the same")
+    return torch.cat([pictures, *others]).to(net.dtype)
 
 
 def require_same_outputs(net: OnnxNet, path: Path, x: Tensor) -> None:
-    """Refuse a net that answers otherwise than onnxruntime, where that is installed.
+    """Refuse a net that answers otherwise in a batch than alone, or than onnxruntime does.
+
+    Where onnxruntime is not installed, batches alone are compared.
 
     Each output may differ at each input by what rounding explains: by ``MARGIN`` times what it moves where
     all weights and all values between change at random by ``ROUNDINGS`` times epsilon of their size.
@@ -81,13 +54,20 @@ def require_same_outputs(net: OnnxNet, path: Path, x: Tensor) -> None:
     Raises:
         ModelError: If it does.
     """
+    with torch.no_grad():
+        found = net(x).flatten(1)
+        alone = torch.cat([net(one[None]).flatten(1) for one in x])
+    allowed = _allowed_differences(net, x)
+    if not _same(found, alone, allowed):
+        raise ModelError(
+            f"{path}: the imported net gives an example something else in a batch than alone; please report "
+            "the file"
+        )
     run = onnxruntime_function(path)
     if run is None:
         return
-    with torch.no_grad():
-        found = net(x).flatten(1)
     expected = torch.from_numpy(run(x.numpy()))
-    if not _same(found, expected, _allowed_differences(net, x)):
+    if not _same(found, expected, allowed):
         raise ModelError(
             f"{path}: the imported net gives other outputs than onnxruntime "
             f"({tuple(found.shape)} and {tuple(expected.shape)}); please report the file"
@@ -128,9 +108,8 @@ def _allowed_differences(net: OnnxNet, x: Tensor) -> Tensor:
 
 
 def _same(found: Tensor, expected: Tensor, allowed: Tensor) -> bool:
-    """Whether outputs differ by no more than is allowed; infinite ones and NaN are the same as themselves."""
+    """Whether outputs (B, m) differ by no more than is allowed, or are infinite or NaN on both sides."""
     if found.shape != expected.shape:
         return False
-    found, expected = found.flatten(1).double(), expected.flatten(1).double()
-    both_wide = ~found.isfinite() & ~expected.isfinite()
-    return bool((both_wide | ((found - expected).abs() <= allowed)).all())
+    are_close = (found.double() - expected.double()).abs() <= allowed
+    return bool((are_close | ~(found.isfinite() | expected.isfinite())).all())
