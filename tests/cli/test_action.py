@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from quintain.cli.commands import COMMANDS
 from tests.schemas import check_junit, check_sarif
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,18 @@ def test_arguments_are_words_and_never_code(action, work):
     assert code == 2
     assert outputs["verdict"] == "USAGE"
     assert not {"one", "two", "three"} & {path.name for path in work.iterdir()}
+
+
+def test_the_options_that_are_added_are_those_that_each_command_has():
+    step = ACTION["runs"]["steps"][-1]["run"]
+    left_out = [
+        {*re.findall(r'"([a-z]+)"', names)} for names in re.findall(r"words\[0\] not in \{(.+?)\}", step)
+    ]
+    with_files = {one.name: {other.name for other in one.options} for one in COMMANDS if one.concerns_a_run}
+    assert left_out == [
+        {name for name, options in with_files.items() if added not in options}
+        for added in ("out", "undecided")
+    ]
 
 
 EXACT = """

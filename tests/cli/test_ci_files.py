@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from contextvars import ContextVar
 from pathlib import Path
 from xml.etree import ElementTree
@@ -187,6 +188,25 @@ def test_a_summary_is_added_to_the_file_that_github_names(call, tmp_path, monkey
     code, _, _ = call("attack", "--weights", "nowhere", "--summary", "step_summary_1")
     assert code == ExitCode.USAGE
     assert path.read_text().startswith("before\n## quintain attack: USAGE")
+
+
+def test_a_summary_is_added_to_a_file_that_is_open_already(call, tmp_path):
+    (tmp_path / "log.txt").write_text("before\n")
+    with (tmp_path / "log.txt").open("a") as file:
+        assert (
+            call("attack", "--weights", "nowhere", "--summary", f"/dev/fd/{file.fileno()}")[0]
+            == ExitCode.USAGE
+        )
+    assert (tmp_path / "log.txt").read_text().startswith("before\n## quintain attack: USAGE")
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no file system in memory")
+def test_a_file_in_memory_is_no_open_one(call):
+    with tempfile.NamedTemporaryFile("w", dir="/dev/shm") as file:
+        file.write("before")
+        file.flush()
+        assert call("attack", "--weights", "nowhere", "--summary", file.name)[0] == ExitCode.USAGE
+        assert Path(file.name).read_text() == "before"
 
 
 def test_a_script_that_writes_summaries_is_none(call, tmp_path):

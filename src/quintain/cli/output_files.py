@@ -21,6 +21,9 @@ STANDARD_OUTPUT = "-"
 MARKDOWN = frozenset({".md", ".markdown"})
 """Endings of files that a summary is added to, whatever they hold."""
 
+OPEN_FILES = frozenset({Path("/dev"), Path("/dev/fd")})
+"""Where a name stands for a file that is open already, such as standard output in a shell's ``> file``."""
+
 _SUMMARY = re.compile(rb"^## quintain [a-z]+: [A-Z]+$", re.MULTILINE)
 
 _HEAD_SIZE = 1000
@@ -39,7 +42,7 @@ def _takes_summaries(path: Path) -> bool:
     """Whether a file is Markdown, one that is open already, GitHub's summary, or holds one of ours."""
     named = os.environ.get("GITHUB_STEP_SUMMARY", "")
     is_job_summary = bool(named) and Path(named).exists() and path.samefile(named)
-    is_given = is_job_summary or path.suffix.lower() in MARKDOWN or path.is_relative_to("/dev")
+    is_given = is_job_summary or path.suffix.lower() in MARKDOWN or path.parent in OPEN_FILES
     return is_given or _SUMMARY.search(path.read_bytes()) is not None
 
 

@@ -13,16 +13,12 @@ from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
 from quintain.drill.settings import Settings
-from quintain.evaluate.first_weights import first_weights_notes
+from quintain.evaluate.first_weights import first_weights_notes, has_learned
 from quintain.evaluate.images import drawable
 from quintain.evaluate.leaks.trainers import NetBuilder, same_weights
-from quintain.evaluate.model import is_better_than_majority
 from quintain.models.classifier import Classifier
 from quintain.models.loading import is_black_box, load_classifier, load_model
 from quintain.models.protocol import ClassifierLike
-
-PROBED = 100
-"""Test examples on which it is seen whether a factory gives trained weights."""
 
 NUM_SEEDS = 4
 """By so many seeds it is seen whether a factory's weights may rest on the data."""
@@ -127,8 +123,7 @@ class Subject:
         """Whether a net of the factory is better than the majority class on test examples."""
         if self.is_black_box or self.settings.model in entries("model"):
             return False
-        few = self.test.sample(PROBED, seed=derive_seed(0, "probe"))
-        return is_better_than_majority(Classifier(self.fresh(seed), num_classes=few.num_classes), few)
+        return has_learned(self.fresh(seed), self.test)
 
     @property
     def build(self) -> Callable[[], Classifier]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quintain.core.registry import declared_entries
 from quintain.core.seeds import derive_seed
@@ -48,11 +48,15 @@ def first_weights_notes(builder: NetBuilder, examples: Dataset | None) -> tuple[
         return (f"{builder.model} gives the same weights for every seed ({given[0]}{more}): {ASSUMED}",)
     if examples is None:
         return ()
-    few = examples.sample(PROBED, seed=derive_seed(0, "probe"))
-    classes = few.num_classes
-    if all(is_better_than_majority(Classifier(builder(seed), num_classes=classes), few) for seed in SEEDS):
+    if all(has_learned(builder(seed), examples) for seed in SEEDS):
         return (f"{builder.model} gives weights that have learned, whatever the seed: {ASSUMED}",)
     return ()
+
+
+def has_learned(net: nn.Module, examples: Dataset) -> bool:
+    """Return whether a net is better than the majority class on some of the examples, beyond chance."""
+    few = examples.sample(PROBED, seed=derive_seed(0, "probe"))
+    return is_better_than_majority(Classifier(net, num_classes=few.num_classes), few)
 
 
 def given_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:

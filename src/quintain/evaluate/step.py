@@ -3,8 +3,8 @@
 import datetime
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -47,6 +47,10 @@ class StepOutput:
     reproducible: bool = True
     not_done: tuple[NotDone, ...] = ()
     cuts: tuple[SizeCut, ...] = ()
+
+    def with_notes(self, notes: Iterable[str]) -> "StepOutput":
+        """Return the output with further notes before its own."""
+        return replace(self, notes=(*notes, *self.notes))
 
 
 def record_step(

@@ -212,7 +212,7 @@ def run(
             unfinished=call.unfinished,
             progress=call.progress,
         )
-        return replace(output, notes=(*call.first_weights_notes, *output.notes))
+        return output.with_notes(call.first_weights_notes)
 
     call.warn(() if call.classes else class_warnings(call.train))
     return call.run_resumable(work)
@@ -236,10 +236,10 @@ def _refuse_unread_options(way: str, given: "Mapping[str, object]") -> None:
         option, readers = f"--{name.replace('_', '-')}", [one for one in READ_BY if name in READ_BY[one]]
         named = " or ".join(one for one in readers if one)
         if way and "" in readers:
-            said = f"with {way}, which does not read it; leave it out"
+            why = f"with {way}, which does not read it; leave it out"
         else:
-            said = f"without {named}, whose option it is; leave it out, or give {named}"
-        raise SettingError(f"got {option} {said}")
+            why = f"without {named}, whose option it is; leave it out, or give {named}"
+        raise SettingError(f"got {option} {why}")
 
 
 VERB = Command(

@@ -153,8 +153,7 @@ def run(
             progress=call.progress,
             log=call.progress.write_line,
         )
-        assumed = () if privacy is None else call.first_weights_notes
-        return replace(output, notes=(*assumed, *output.notes))
+        return output if privacy is None else output.with_notes(call.first_weights_notes)
 
     return call.run_resumable(work)
 

@@ -112,9 +112,6 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
     folder = call.folder
     unfinished = folder / call.resume_dir
 
-    def noted(output: "StepOutput") -> "StepOutput":
-        return replace(output, notes=(*call.first_weights_notes, *output.notes))
-
     def work() -> "StepOutput":
         output = run_privatize(
             call.net(),
@@ -128,9 +125,9 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
             unfinished=unfinished,
             progress=call.progress,
         )
-        return noted(output)
+        return output.with_notes(call.first_weights_notes)
 
-    def partial() -> "StepOutput | None":
+    def work_so_far() -> "StepOutput | None":
         output = partial_privatize(
             call.net(),
             call.train,
@@ -140,7 +137,7 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
             unfinished=unfinished,
             reason="interrupted",
         )
-        return None if output is None else noted(output)
+        return None if output is None else output.with_notes(call.first_weights_notes)
 
     call.warn(() if call.classes else class_warnings(call.train))
     call.warn(unseen_class_notes(call.train, call.examples))
@@ -149,7 +146,7 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
     try:
         return call.run(work)
     except KeyboardInterrupt:
-        call.save_partial(partial)
+        call.save_partial(work_so_far)
         raise
 
 

@@ -33,8 +33,8 @@ def run(context: DrillContext) -> StepOutput:
         unfinished=context.run.unfinished("audit"),
         progress=context.progress,
     )
-    notes = (*context.subject.first_weights_notes, *output.notes)
-    return replace(output, claims=context.claims_beside_given(output.claims), notes=notes)
+    output = replace(output, claims=context.claims_beside_given(output.claims))
+    return output.with_notes(context.subject.first_weights_notes)
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

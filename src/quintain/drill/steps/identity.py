@@ -1,7 +1,5 @@
 """The drill's step that makes faces of people by asking a net of them: drawn ones, who do not exist."""
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
@@ -66,7 +64,7 @@ def run(context: DrillContext) -> StepOutput:
         unfinished=context.run.unfinished("identity"),
         progress=context.progress,
     )
-    return replace(output, notes=(DRAWN, *output.notes))
+    return output.with_notes((DRAWN,))
 
 
 def build_net(seed: int) -> nn.Module:

@@ -52,8 +52,8 @@ def run(context: DrillContext) -> StepOutput:
         replace(one, primary=one.bracket.quantity.metric is Metric.EPSILON and one.primary)
         for one in output.claims
     )
-    notes = (*context.subject.first_weights_notes, *output.notes)
-    return replace(output, claims=context.claims_beside_given(tuple(claims)), notes=notes)
+    output = replace(output, claims=context.claims_beside_given(tuple(claims)))
+    return output.with_notes(context.subject.first_weights_notes)
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
