@@ -282,9 +282,13 @@ def test_units_are_given_where_the_plan_protects_patients_and_nowhere_else(files
         units.write_text(f"a\n{line}\n")
         with pytest.raises(SettingError, match=r"patients\.txt, line 2 is .*; expected no blank at an end"):
             client_of(settings)
+    units.write_text("a\n\u3164\n")
+    with pytest.raises(SettingError, match=r"patients\.txt, line 2 is empty"):
+        client_of(settings)
     unseen = [("p0", f"p{one}0") for one in "\ufe0f\u034f\u3164\u2800\U000e0100"]
     hyphens = [("a-1", f"a{one}1") for one in "\u2010\u2011\u2212\u2013"]
-    for one, other in (("M\u00fcller", "Mu\u0308ller"), ("J. D", "J.  D"), *unseen, *hyphens):
+    joined = ("M\u00fcller", "Mu\u034f\u0308ller")
+    for one, other in (("M\u00fcller", "Mu\u0308ller"), joined, ("J. D", "J.  D"), *unseen, *hyphens):
         units.write_text(f"{one}\nb\n{other}\n")
         with pytest.raises(SettingError, match=r"line 3 is .*, and line 1 is .*, which looks the same"):
             client_of(settings)

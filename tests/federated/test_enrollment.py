@@ -22,7 +22,7 @@ from quintain.federated.enrollment import (
 from quintain.federated.key_words import _word, fingerprint
 from quintain.federated.secagg import Identity, Roster
 from quintain.federated.secagg.primitives import sign
-from quintain.federated.site_names import _as_seen
+from quintain.federated.visible_text import as_seen
 
 NAMES = ("Krankenhaus Süd", 'a "quoted" \\ name', "tab\tand\nline")
 
@@ -75,7 +75,7 @@ def names_as_seen():
     letters = st.characters(exclude_categories=("Cs", "Cf"))
     return st.lists(
         st.text(letters, min_size=1).map(lambda text: f"<{text}>"), min_size=2, max_size=5
-    ).filter(lambda names: len({_as_seen(name) for name in names}) == len(names))
+    ).filter(lambda names: len({as_seen(name).casefold() for name in names}) == len(names))
 
 
 @given(
@@ -212,6 +212,12 @@ SIGNATURE = f'[[signature]]\nname = "a"\nsignature = "{bytes(64).hex()}"\n'
         ("version = 1\n" + MEMBERS.replace(KEYS[1], KEYS[0]), "a name or a key stands twice"),
         ("version = 1\n" + MEMBERS.replace('"b"', '"a"'), "a name or a key stands twice"),
         ("version = 1\n" + MEMBERS.replace('"b"', '"A"'), "the names 'a' and 'A' look alike"),
+        ("version = 1\n" + MEMBERS.replace('"b"', '"a\\uFE0F"'), r"the names 'a' and 'a\\ufe0f' look alike"),
+        ("version = 1\n" + MEMBERS.replace('"b"', '"a\\u200D"'), r"the names 'a' and 'a\\u200d' look alike"),
+        *(
+            ("version = 1\n" + MEMBERS.replace('"b"', f'"{one}"'), "name is empty")
+            for one in ("\u3164", "\u200b")
+        ),
         ("version = 1\n" + MEMBERS.replace('"b"', '"b "'), "name = 'b '; expected no space at an end"),
         (
             "version = 1\n" + MEMBERS.replace(KEYS[1], "01" + "00" * 31),

@@ -1,9 +1,9 @@
 """Names of sites, as people read them: none that is nothing to the eye, and no two that look alike."""
 
-import unicodedata
 from collections.abc import Iterable
 
 from quintain.core.errors import SettingError
+from quintain.federated.visible_text import as_seen
 
 
 def check_name(name: str) -> None:
@@ -12,7 +12,7 @@ def check_name(name: str) -> None:
     Raises:
         SettingError: If it is one.
     """
-    if not name.strip():
+    if not as_seen(name):
         raise SettingError("name is empty; expected the name of this site")
     if name != name.strip():
         raise SettingError(
@@ -30,15 +30,9 @@ def check_distinct(names: Iterable[str]) -> None:
     """
     found: dict[str, str] = {}
     for name in names:
-        other = found.setdefault(_as_seen(name), name)
+        other = found.setdefault(as_seen(name).casefold(), name)
         if other != name:
             raise SettingError(
                 f"the names {other!a} and {name!a} look alike; expected names that nobody takes for one "
                 "another: let one of the sites enroll under another name"
             )
-
-
-def _as_seen(name: str) -> str:
-    """A name without case, widths, lengths of spaces, and what has no width at all."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())

@@ -11,8 +11,6 @@
     socket = "/run/quintain/socket"
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,12 +32,7 @@ from quintain.federated.roster_versions import accepted_folder, check_roster
 from quintain.federated.secagg.folder_journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.toml_files import read_toml
-
-_UNSEEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
-)
-"""Printable characters without ink of their own: Unicode's default ignorable ones, and a blank of Braille."""
-_MINUS = "\u2212"
+from quintain.federated.visible_text import as_seen
 
 KEYS: Mapping[str, object] = {
     "plan": Path,
@@ -251,7 +244,7 @@ def read_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # a spreadsheet may put a mark at the start
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"cannot read {path}: {error}; expected a text with a line each") from error
-    empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    empty = [number for number, line in enumerate(lines, 1) if not as_seen(line)]
     if empty:
         raise SettingError(f"{path}, line {empty[0]} is empty; expected whom the example belongs to")
     first: dict[str, tuple[int, str]] = {}
@@ -261,17 +254,10 @@ def read_lines(path: Path) -> list[str]:
                 f"{path}, line {number} is {line!a}; expected no blank at an end and no letter that nobody "
                 "sees: two lines that look alike would be two, and protect neither"
             )
-        other, same = first.setdefault(_as_seen(line), (number, line))
+        other, same = first.setdefault(as_seen(line), (number, line))
         if same != line:
             raise SettingError(
                 f"{path}, line {number} is {line!a}, and line {other} is {same!a}, which looks the same; "
                 "expected one spelling, since the two would be two, and protect neither"
             )
     return lines
-
-
-def _as_seen(line: str) -> str:
-    """A line without ways of writing a letter, lengths of blanks, kinds of hyphens, and what nobody sees."""
-    plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", line))
-    plain = "".join("-" if one == _MINUS or unicodedata.category(one) == "Pd" else one for one in plain)
-    return " ".join(plain.split())
