@@ -17,14 +17,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 from torch import nn
 
 from benchmarks.federated.accuracy import (
     NUM_SITES,
     SEEDS,
     Floats,
-    accuracy,
     auc,
+    gap,
     mean_and_interval,
     rates,
     scores_of,
@@ -131,9 +132,16 @@ def run() -> Iterator[Comparison]:
         yield Comparison(
             f"validation of {name}, {setting or LOCAL_RECIPE}", in_validation(models, validation)
         )
-    for name in ("pooled", *CANDIDATES):
-        models = [train(chosen.get(name), seed, validation) for seed in FURTHER_SEEDS]
+    further = {
+        name: [train(chosen.get(name), seed, validation) for seed in FURTHER_SEEDS]
+        for name in ("pooled", *CANDIDATES)
+    }
+    for name, models in further.items():
         yield Comparison(f"further validation of {name}", in_validation(models, validation))
+    averaged, *others = CANDIDATES
+    for name in others:
+        text = paired(further[averaged], further[name], validation)
+        yield Comparison(f"further validation, {averaged} less {name}", text)
     pooled = [train(None, seed, test).scores for seed in SEEDS]
     yield Comparison("test, pooled", rates(pooled, test.labels))
     for name, setting in chosen.items():
@@ -180,11 +188,22 @@ def in_validation(models: list[Trained], data: Dataset) -> str:
     )
 
 
+def paired(first: list[Trained], second: list[Trained], data: Dataset) -> str:
+    """Return by how much the errors and the cross-entropies of two lists of models differ, seed by seed."""
+    pairs = list(zip(first, second, strict=True))
+    errors = [float(one.wrong(data) - other.wrong(data)) for one, other in pairs]
+    entropies = [one.cross_entropy(data) - other.cross_entropy(data) for one, other in pairs]
+    return (
+        f"{mean_and_interval(errors)} errors, Wilcoxon's p = {stats.wilcoxon(errors).pvalue:.2g}; "
+        f"cross-entropy higher in {sum(one > 0 for one in entropies)} of {len(pairs)} seeds, "
+        f"Wilcoxon's p = {stats.wilcoxon(entropies).pvalue:.2g}"
+    )
+
+
 def behind(pooled: list[Floats], scores: list[Floats], data: Dataset) -> str:
     """Return by how many points the pooled models are ahead of those of the same seeds."""
     ill = data.labels == 1
     gaps = [
-        accuracy((first > 0) == ill) - accuracy((second > 0) == ill)
-        for first, second in zip(pooled, scores, strict=True)
+        gap((first > 0) == ill, (second > 0) == ill) for first, second in zip(pooled, scores, strict=True)
     ]
     return f"pooled is ahead by {mean_and_interval(gaps)} points"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.federated import strategies
-from benchmarks.federated.strategies import Setting, Trained, in_validation, train_together
+from benchmarks.federated.strategies import Setting, Trained, in_validation, paired, train_together
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.steps.federate import run_federate
@@ -33,3 +33,13 @@ def test_errors_and_cross_entropy_are_those_of_the_logits():
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.labels))
     assert one.cross_entropy(data) == pytest.approx(float(expected))
     assert in_validation([one, Trained(-one.scores, 1.0)], data).startswith("2.0 of 4 wrong (2, 2)")
+
+
+def test_models_of_the_same_seeds_are_compared_in_pairs():
+    data = from_arrays(np.zeros((4, 1), np.float32), np.array([0, 1, 1, 0]))
+    right = Trained(np.array([-1.0, 1.0, 1.0, -1.0]), 1.0)
+    worse = [Trained(scale * right.scores, 1.0) for scale in (-1.0, -2.0, 0.5, -3.0)]
+    text = paired(worse, [right] * 4, data)
+    assert text.startswith("3.0 (95 %: -0.2 to 6.2; 4.0, 4.0, 0.0, 4.0) errors, Wilcoxon's p = ")
+    # the four differences have one sign, of which 2 in 2^4 are as uneven
+    assert text.endswith("cross-entropy higher in 4 of 4 seeds, Wilcoxon's p = 0.12")
