@@ -36,7 +36,7 @@ def state_of(net):
 
 @every_one
 def test_its_step_is_pure_and_no_longer_than_it_says(name):
-    """A client takes the step again, and bounds a model by it whose sums it missed."""
+    """A client repeats the step, bounds a model by it whose sums it missed, and goes on from its memory."""
     strategy, clip = FOUND[name].load()(), 0.5
     rng, state = torch.Generator().manual_seed(0), {}
     for number in range(60):
@@ -53,6 +53,10 @@ def test_its_step_is_pure_and_no_longer_than_it_says(name):
         assert change.shape == mean.shape
         assert float(change.abs().max()) <= strategy.largest_step(clip)
         assert strategy.is_stateful or not after
+        memory = strategy.memory_after(change)
+        if memory is not None:
+            assert memory.keys() == after.keys()
+            assert all(torch.equal(memory[key], value) for key, value in after.items())
         state = after
 
 

@@ -32,7 +32,9 @@ class DropoutRates:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction < 1:
-            raise SettingError(f"drop = {self.fraction:g}; expected a part of the sites, from 0 to below 1")
+            raise SettingError(
+                f"drop = {self.fraction:g}; expected a fraction of the sites, from 0 to below 1"
+            )
         if self.stragglers < 0:
             raise SettingError(f"stragglers = {self.stragglers}; expected 0 sites or more")
 
@@ -75,7 +77,7 @@ def planned_dropouts(
 def check_dropout_rates(
     rates: DropoutRates, num_sites: int, min_survivors: int, group_sizes: Sequence[int] = ()
 ) -> None:
-    """Refuse more silent sites than a round stands, and a part of the sites that is none of them.
+    """Refuse more silent sites than a round stands, and a fraction of the sites that is none of them.
 
     Args:
         rates: How many sites fall silent.
@@ -86,10 +88,10 @@ def check_dropout_rates(
 
     Raises:
         SettingError: If fewer sites, or groups whose sum can be opened, would be left than are needed; or a
-            part of the sites is asked for that rounds down to none.
+            fraction of the sites is given that rounds down to none.
     """
     if rates.fraction and not rates.num_dropped(num_sites):
-        # rounded up, so that the part that is named is one site indeed
+        # rounded up, so that the fraction that is named is one site indeed
         least = math.ceil(10_000 / num_sites) / 10_000
         raise SettingError(
             f"drop = {rates.fraction:g} of {num_sites} sites is less than one, so that no site would drop "

@@ -11,7 +11,7 @@ open        max_corrupt + 1 of those who signed check t signatures, decrypt the 
 The sites share one key, which the server lacks.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -194,18 +194,13 @@ def _plain_forms(run: EncodedVector, encoding: Encoding) -> tuple[bytes, ...]:
 
 def _opened_sums(view: ServerView, truth: Mapping[str, EncodedVector]) -> set[bytes]:
     """Return the words of the sums that the server had opened: of the sites in each list that it sent."""
-    names, sums = view.policy.roster.names, set()
-    head = request(SURVIVORS, view.policy)
+    roster, head, sums = view.policy.roster, request(SURVIVORS, view.policy), set()
     for data in {one.data for one in view.sent if one.data.startswith(head)}:
-        listed = [truth.get(name) for name in _listed(data[len(head) :], names)]
-        words = [one for one in listed if one is not None]
-        if len(words) == len(listed) > 0:
-            sums.add(np.sum(words, axis=0, dtype=WORD_DTYPE).tobytes())
+        survivors, _ = parse_list(data[len(head) :], len(roster))
+        names = roster.names_of(survivors)
+        if names and truth.keys() >= set(names):
+            sums.add(np.sum([truth[name] for name in names], axis=0, dtype=WORD_DTYPE).tobytes())
     return sums
-
-
-def _listed(body: bytes, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(names[site] for site in parse_list(body, len(names))[0])
 
 
 def _have_signed(

@@ -7,9 +7,9 @@ a client sees no more than its own part. If a client has missed rounds, all that
 has moved by more than the clip allows in so many rounds. Those are counted by their index in the plan, which
 bounds them: a counter is the server's to choose. Where the server remembers something from step to step, a
 client that missed rounds cannot take the next step either: it bounds that one as well, and goes on from what
-the step tells of the memory, if it does (``Strategy.memory_after``). A client without
-a model cannot tell whether there were rounds at all: it takes none but its own first one, unless whoever runs
-it says that it joins late.
+the step tells of the memory, if it does (``Strategy.memory_after``). A client without a model cannot tell
+whether there were rounds at all: it takes none but its own first one, unless whoever runs it says that it
+joins late.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.strategies.strategy import State
 
 RELATIVE, ABSOLUTE = 2.0, 1e-12
-"""Rounding that is allowed: in units of the type's epsilon times the weight before or after, and beside."""
+"""Allowed rounding: RELATIVE epsilons of the type times the larger weight, before or after, plus ABSOLUTE."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ LATE = (
 def missed_remark(plan: TrainingPlan) -> str:
     """Remark that a client that missed a round does not know what the server remembers, and till when."""
     until = "for the rest of this training"
-    if plan.strategy.memory_after(torch.zeros(1, dtype=torch.float64)) is not None:
+    if plan.strategy.memory_after(torch.zeros(plan.length, dtype=torch.float64)) is not None:
         until = "until it has been in two rounds in a row"
     return (
         f"this site has missed a round, and {plan.strategy.name} remembers something of each at the server: "

@@ -90,8 +90,8 @@ def run(
     drop: Annotated[
         float | None,
         typer.Option(
-            help="Part of the sites that drop out of each round, at stages in turn; one site in one round if "
-            "not given.",
+            help="Fraction of the sites that drop out of each round, at stages in turn; one site in one "
+            "round if not given.",
             show_default=False,
             min=0.0,
             max=1.0,
