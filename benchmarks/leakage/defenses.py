@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.harness import Comparison
+from benchmarks.leakage.membership import trainings
 from quintain.core.tables import LEAKS_PAGE, replace_table
 from quintain.data import Dataset, load_data
-from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import own_target
 from quintain.evaluate.leaks.pictures import measure
-from quintain.evaluate.leaks.trainers import NetBuilder, PrivateTrainer, RecipeTrainer
 from quintain.evaluate.leaks.update_settings import SETTINGS
 from quintain.evaluate.model import clean_counts
-from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
+from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.leakage.membership.lira import LiRA
 from quintain.leakage.updates.gradient_inversion import GradientInversion
 from quintain.leakage.updates.imprint import ImprintLayer
@@ -28,6 +27,7 @@ from quintain.results.leak_records import LeakMeasurement
 from quintain.training import Recipe
 
 CANDIDATES, CANARIES, SHADOWS = 2_000, 400, 8
+PLAIN = Recipe(epochs=100, batch_size=32)
 PRIVATE = PrivacyTarget(epsilon=3.0, batch_size=128, steps=120, learning_rate=0.5)
 """Half of the candidates are trained on. Of half as many, or at twice this learning rate, some private nets
 learn nothing: they would have nothing to give away.
@@ -65,29 +65,12 @@ def findings() -> Iterator[LeakFindings]:
     """Yield what was found of small trainings, and of updates of an untrained net."""
     data = load_data("xrays")
     train = data.split("train")
-    for training in trainings(CANDIDATES // 2):
+    for training in trainings(CANDIDATES // 2, PLAIN, PRIVATE):
         yield membership(training, train.sample(CANDIDATES, seed=0), data.split("val"))
     net = Classifier(xray_cnn().eval(), num_classes=2)
     job = LeakJob(LeakTarget(net, "net"), (), train.subset(range(500)), train.subset(range(1000, 2024)))
     for attack, settings in ((GradientInversion(steps=STEPS), SINGLE), (ImprintLayer(), SUMS)):
         yield measure(_with(job, attack), settings)
-
-
-def trainings(records: int) -> tuple[TargetTraining, TargetTraining]:
-    """Return the plain and the private training of this many records."""
-    build = NetBuilder("xray-cnn", {"num_classes": 2, "channels": 1, "size": 28})
-    allowed = PrivacyGuarantee.of_plan(plan_record(PRIVATE.plan(records), records))
-    return (
-        TargetTraining("plain", build, RecipeTrainer(Recipe(epochs=100, batch_size=32))),
-        TargetTraining(
-            f"private, epsilon {PRIVATE.epsilon:g}",
-            build,
-            PrivateTrainer(PRIVATE),
-            epsilon=allowed.epsilon,
-            delta=allowed.delta,
-            max_tpr=allowed.max_tpr,
-        ),
-    )
 
 
 def membership(training: TargetTraining, pool: Dataset, held_out: Dataset) -> LeakFindings:

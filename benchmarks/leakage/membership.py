@@ -38,9 +38,8 @@ from quintain.training import Recipe
 PLAIN = Recipe(epochs=60, batch_size=64, learning_rate=2e-3)
 """Ends right on 99 % or more of the natural images that it is trained on."""
 
-EPSILON, DELTA = 3.0, 1e-5
-BATCH, STEPS = 256, 276
-"""Of private training: the sampling rate of the drill's on half of its images, and as many steps."""
+PRIVATE = PrivacyTarget(epsilon=3.0, delta=1e-5, batch_size=256, steps=276)
+"""The sampling rate of the drill's private training on half of its images, and as many steps."""
 
 CANARIES, SHADOWS = 100, 16
 SEEDS = (0, 1, 2)
@@ -55,16 +54,17 @@ def build(seed: int) -> nn.Module:
     return xray_cnn(seed=seed)
 
 
-def trainings(records: int) -> tuple[TargetTraining, TargetTraining]:
+def trainings(
+    records: int, recipe: Recipe = PLAIN, private: PrivacyTarget = PRIVATE
+) -> tuple[TargetTraining, TargetTraining]:
     """Return the plain and the private training of this many records."""
-    target = PrivacyTarget(epsilon=EPSILON, delta=DELTA, batch_size=BATCH, steps=STEPS)
-    allowed = PrivacyGuarantee.of_plan(plan_record(target.plan(records), records))
+    allowed = PrivacyGuarantee.of_plan(plan_record(private.plan(records), records))
     return (
-        TargetTraining("plain", build, RecipeTrainer(PLAIN)),
+        TargetTraining("plain", build, RecipeTrainer(recipe)),
         TargetTraining(
-            f"private, epsilon {EPSILON:g}",
+            f"private, epsilon {private.epsilon:g}",
             build,
-            PrivateTrainer(target),
+            PrivateTrainer(private),
             epsilon=allowed.epsilon,
             delta=allowed.delta,
             max_tpr=allowed.max_tpr,
