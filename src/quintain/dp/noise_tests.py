@@ -41,24 +41,16 @@ def variation_measurements(
         levels: Groupings of the parts, such as by layer and over all: the first part of each group, for each
             grouping.
     """
-    group_counts = [np.add.reduceat(counts, level).astype(np.float64) for level in levels]
-    added = [[np.add.reduceat(one, level, axis=1) for level in levels] for one in (sums, squares)]
+    group_counts, group_sums, group_squares = (
+        [np.add.reduceat(one, level, axis=-1) for level in levels]
+        for one in (counts.astype(np.float64), sums, squares)
+    )
+    normal = [total / np.sqrt(count) for total, count in zip(group_sums, group_counts, strict=True)]
+    scores = list(map(chi_square_to_normal, group_squares, group_counts))
+    deviations = list(map(mean_deviations_to_half_normal, group_squares, group_counts))
     found = (
-        (
-            "sums",
-            "sums",
-            omnibus_test([one / np.sqrt(count) for one, count in zip(added[0], group_counts, strict=True)]),
-        ),
-        (
-            "squares",
-            "sums of squares",
-            omnibus_test(
-                *(
-                    [law(*of) for of in zip(added[1], group_counts, strict=True)]
-                    for law in (chi_square_to_normal, mean_deviations_to_half_normal)
-                )
-            ),
-        ),
+        ("sums", "sums", omnibus_test(normal)),
+        ("squares", "sums of squares", omnibus_test(scores, deviations)),
     )
     one, other = (
         Measurement(
