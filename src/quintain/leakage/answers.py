@@ -19,7 +19,7 @@ _MIN_PROBABILITY = 1e-30
 
 
 def query_public(view: ModelView, data: Dataset, ids: Sequence[int]) -> Tensor:
-    """Ask a model about some public examples, one query each.
+    """Query a model on some public examples, once each.
 
     Returns:
         (n, K) float32 on the CPU: probabilities, or rows of 0 and 1 where the view gives labels.
@@ -37,7 +37,7 @@ def query_public(view: ModelView, data: Dataset, ids: Sequence[int]) -> Tensor:
 
 
 def query_log_odds(view: ModelView, x: Tensor, y: Tensor) -> Tensor:
-    r"""Ask a model about examples (n, *S), one query each, and return the log odds of their labels.
+    r"""Query a model on examples (n, *S), once each, and return the log odds of their labels.
 
     .. math:: \phi = \ln\frac{p_y}{1 - p_y} = z_y - \ln\sum_{j \ne y} e^{z_j}
 

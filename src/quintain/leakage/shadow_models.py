@@ -113,7 +113,7 @@ class ShadowModels:
     def confidences(self, number: int = 0) -> NDArray[np.float64]:
         """Return the log odds (S, N) that each model gives the label of copy ``number`` of each candidate.
 
-        They are computed once: a split of the candidates asks nothing twice.
+        They are computed once, also where the candidates are split.
         """
         if number not in self._confidences:
             x, y = self.pool.tensors

@@ -93,7 +93,7 @@ def register_rule(
         _RULES.update(
             dict.fromkeys(
                 layer_types,
-                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _check_rule_names(rule),
+                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _adapt_rule(rule),
             )
         )
         if example is not None:
@@ -103,10 +103,14 @@ def register_rule(
     return register
 
 
-def _check_rule_names(
+def _adapt_rule(
     rule: Callable[..., Mapping[str | nn.Parameter, Any]],
 ) -> Callable[[nn.Module, Tensor, Tensor, Collection[str]], ParameterGrads]:
-    """A rule with its names checked; it may key gradients by name or by parameter."""
+    """Return a rule that keys gradients by name and refuses those of other parameters than the layer's own.
+
+    Args:
+        rule: A rule that keys gradients by name or by parameter.
+    """
     names_too = len(signature(rule).parameters) > 3
 
     def adapted_rule(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> ParameterGrads:

@@ -18,8 +18,9 @@ def check_canaries(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.f
     """Return the scores (m,) of m canaries, and whether each was included (m,).
 
     Raises:
-        DataError: For NaN or infinite scores, coins that are no list of as many booleans, numbers of included
-            canaries that fair coins do not give, or equal scores in a list sorted by inclusion.
+        DataError: For scores that are NaN or infinite, or that float64 does not hold; coins that are no list
+            of as many booleans; numbers of included canaries that fair coins do not give; or equal scores in
+            a list sorted by inclusion.
     """
     values, coins = _validate_scores(scores), _validate_coins(included)
     if len(values) != len(coins):
@@ -35,7 +36,8 @@ def check_runs(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.float
     """Return the scores (n,) of n runs, and whether the canary was in each (n,); their numbers may differ.
 
     Raises:
-        DataError: For NaN or infinite scores, or arms that are no list of as many booleans with some of each.
+        DataError: For scores that are NaN or infinite, or that float64 does not hold; or arms that are no
+            list of as many booleans with some of each.
     """
     values, arms = _validate_scores(scores), np.asarray(included)
     if arms.dtype != np.bool_ or arms.shape != values.shape:

@@ -17,9 +17,9 @@ from quintain.leakage.view import AttackerView
 
 @dataclass(frozen=True, slots=True)
 class Knockoff:
-    """Ask about random public examples, and train a net on the answers (scores, or labels alone).
+    """Query random public examples, and train a net on the answers (scores, or labels alone).
 
-    With a larger budget it asks about the same examples first, so that its curve over queries is that of one
+    With a larger budget it queries the same examples first, so that its curve over queries is that of one
     attacker who goes on.
 
     Args:
