@@ -22,6 +22,7 @@ from quintain.federated.differencing import cosine
 from quintain.federated.secagg import client, client_masked, client_shares
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg_sum import SecureSum
+from quintain.federated.server import Server
 from quintain.training import Recipe, fit
 from tests.federated.settings import blobs, linear, weights
 
@@ -363,6 +364,23 @@ def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_mea
     # The weights travel nowhere: there is no slot to subtract.
     assert sums[0].weight == sums[1].weight == 0
     assert len(sums[0].integers) == len(weights(lone))
+
+
+def test_a_sum_that_the_server_had_before_it_abandoned_the_round_is_subtracted_too(monkeypatch):
+    """It is beyond what the public weights allow: it moves no model, and the server has read it."""
+    check = Server._check
+
+    def refuse_second(server, found):
+        if len(server.state.reports) == 1:
+            raise ProtocolError("beyond the weights")
+        check(server, found)
+
+    monkeypatch.setattr(Server, "_check", refuse_second)
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+    drop = {1: {"hospital-3": "masked"}}
+    result = simulate(sites, linear(), FederatedConfig(2, ONE_STEP), dropouts=drop)
+    assert [facts.abort_reason for facts in result.rounds] == ["", "beyond the weights"]
+    assert [list(facts.simulated.exposed) for facts in result.rounds] == [[], ["hospital-3"]]
 
 
 def test_a_minimum_of_all_sites_opens_one_cohort_only():

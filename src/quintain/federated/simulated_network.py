@@ -185,12 +185,9 @@ class WatchedAggregation(WrappedAggregation):
             reference=self.reference(network.policy, survivors),
         )
 
-    def opened_sums(self, *, abandoned: bool) -> tuple[OpenedSum, ...]:
-        """Return the sums of the round that the server has: that of all sites, or those of groups.
-
-        Args:
-            abandoned: Whether the round moved no model: the server has its groups' sums all the same.
-        """
+    @property
+    def opened_sums(self) -> tuple[OpenedSum, ...]:
+        """The sums of the round that the server has, also if it refused them: of all sites, or of groups."""
         network = self.network
         if network is None or network.policy is None:
             return ()
@@ -198,7 +195,7 @@ class WatchedAggregation(WrappedAggregation):
         if not self.sums_all:
             return group_sums(self._views, encoded)
         found, encoding = self._found, network.policy.encoding
-        if found is None or abandoned:
+        if found is None:
             return ()
         survivors = {name: encoded[name] for name in found.survivors}
         return (OpenedSum(encoding.decode(found.integers), survivors, encoding),)

@@ -196,7 +196,7 @@ def simulate(
                     put_average(net, [one.home for one in clients if one.home])
                 summed, updates = watched.result, network.updates
                 opened = None if summed is None or report.abort_reason else summed
-                now = watched.opened_sums(abandoned=opened is None)
+                now = watched.opened_sums
                 exposed, last = exposure(last, now), latest(last, now)
                 rounds.append(round_report(report, aggregation, network, updates, opened, exposed))
                 if on_round is not None:
