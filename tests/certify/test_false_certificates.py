@@ -4,6 +4,7 @@ batch.
 
 import copy
 import io
+import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -1089,3 +1090,27 @@ def test_numbers_whose_squares_are_lost_are_no_zeros(kind, small, large):
     assert not kind()(model, x, y, L2(0.3)).certified
     # what is lost is taken for more than it is, so that a box at least is left
     assert kind()(model, x, y, L2(0.1)).certified
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_products_of_squares_that_a_device_takes_for_zero_are_charged(layers):
+    """One weight counts as much as is charged for all products, and 999 others are lost below 2.2e-308."""
+    weights = torch.full((1, 1000), 1.6e-154, dtype=torch.float64)
+    weights[0, 0] = math.sqrt(1000 * torch.finfo(torch.float64).tiny) / 0.3
+    reach = 0.3 * float(torch.linalg.vector_norm(weights / 1e-153)) * 1e-153
+    first, last = nn.Linear(1000, 1 if layers == 2 else 2).double(), nn.Linear(1, 2).double()
+    with torch.no_grad():
+        first.weight.zero_()[0] = weights[0]
+        first.bias.zero_()[0] = 0.99 * reach - 0.5 * float(weights.sum())
+        last.weight.copy_(torch.tensor([[1.0], [0.0]]))
+        last.bias.zero_()
+    model = Classifier(nn.Sequential(first, *([last] if layers == 2 else [])).eval())
+    x, y = torch.full((1, 1000), 0.5, dtype=torch.float64), torch.tensor([0])
+    wrong = x - 0.2999 * weights / 1e-153 / torch.linalg.vector_norm(weights / 1e-153)
+    assert model.predict(wrong) == 1
+    torch.set_flush_denormal(True)
+    try:
+        assert not IntervalBounds()(model, x, y, L2(0.3)).certified
+        assert IntervalBounds()(model, x, y, L2(0.01)).certified
+    finally:
+        torch.set_flush_denormal(False)

@@ -28,19 +28,20 @@ class AttributeSnapshot:
             _copy_containers(vars(module), self._containers)
 
     def changed_names(self) -> list[str]:
-        """Return the names of attributes, such as ``head.features``, that were set or deleted since."""
+        """Return the names of attributes, such as ``head.features``, that were set, deleted or filled."""
         filled = {key for key, (held, before) in self._containers.items() if _differ(held, before)}
         now, before = _by_name(self._net), self._attributes
 
-        def kept(name: str) -> bool:
-            return name in now and name in before and now[name] is before[name] and not inside(before[name])
+        def is_unchanged(name: str) -> bool:
+            is_same = name in now and name in before and now[name] is before[name]
+            return is_same and not holds_filled(before[name])
 
-        def inside(value: Any) -> bool:
+        def holds_filled(value: Any) -> bool:
             reached: dict[int, tuple[Container, Container]] = {}
             _copy_containers(value, reached)
             return not filled.isdisjoint(reached)
 
-        return [name for name in {**before, **now} if not kept(name)]
+        return [name for name in {**before, **now} if not is_unchanged(name)]
 
     def restore(self) -> None:
         """Put all attributes back, and what was in their containers."""

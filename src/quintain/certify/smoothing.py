@@ -170,11 +170,9 @@ class SmoothedClassifier(VotedModel):
 
         ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
         gets radius 0 and no more samples are drawn. Otherwise fresh copies are classified, and the votes are
-        tested again and again, until each of the requested radii is certified or rejected, or
-        ``noise_samples``
-        are used up: then the certifier abstains. See ``RadiusTest`` for the proof. The radius is the largest
-            that
-        the votes so far prove; it may be larger than a requested one.
+        tested again and again, until each of the requested radii is certified or rejected, or all
+        ``noise_samples`` are used up: then the certifier abstains. See ``RadiusTest`` for the proof. The
+        radius is the largest that the votes so far prove; it may be larger than a requested one.
 
         Without ``radii``, all n = ``noise_samples`` are drawn, and
 

@@ -208,7 +208,10 @@ class Prover:
 
 
 def _rows_operation(recording: Recording, outputs: Interval, inputs: Interval, rows: Rows) -> Operation:
-    """Record the rows (1, R) as the last operation, affine in outputs and inputs."""
+    """Record the rows (1, R) as the last operation, affine in outputs and inputs.
+
+    It has two sources, so that its Jacobian is never kept in the ``tables`` that other rows share.
+    """
     by_output, by_input, bounds = (
         part.to(outputs.center.dtype) for part in (rows.outputs, rows.inputs, rows.bounds)
     )

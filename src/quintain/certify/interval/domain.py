@@ -219,12 +219,12 @@ class Interval:
         found = Interval(center, radius)
         if self.ellipsoid is not None:
             # the ball's image: each output reaches as far as the length of its weights times the axes (dual
-            # norm of L2). Clamped, since the square root has no finite slope at 0, and training
-            # differentiates it
-            ellipsoid, least = self.ellipsoid, torch.finfo(radius.dtype).tiny * weight.numel()
+            # norm of L2). Products of squares may be lost below the smallest normal number, which is added
+            # for each; with it the square root, which training differentiates, has a finite slope at 0
+            ellipsoid, lost = self.ellipsoid, torch.finfo(radius.dtype).tiny * weight.numel()
             middle, dual_norm = (
                 f(ellipsoid.center, weight, bias),
-                f(ellipsoid.semi_axes.square(), weight.square(), None).clamp(min=least).sqrt(),
+                (f(ellipsoid.semi_axes.square(), weight.square(), None) + lost).sqrt(),
             )
             if rounding.inexact:
                 dual_norm = dual_norm + propagate_radius(ellipsoid.error_radius)

@@ -52,10 +52,9 @@ def margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundin
     # the box: exact difference of the two rows at the center, less its largest change over the radius
     bound = margin_of(F.linear(interval.center, weight, bias)) - weighted_sums(1, interval.radius)
     if interval.ellipsoid is not None:
-        # the ellipsoid: the dual norm of the difference, clamped since the root has no finite slope at 0
-        ball = interval.ellipsoid
-        least = torch.finfo(weight.dtype).tiny * weight.shape[1]
-        dual_norm = weighted_sums(2, ball.semi_axes.square()).clamp(min=least).sqrt()
+        # the ellipsoid: the dual norm of the difference, with what products of squares may lose, as a layer's
+        ball, lost = interval.ellipsoid, torch.finfo(weight.dtype).tiny * weight.shape[1]
+        dual_norm = (weighted_sums(2, ball.semi_axes.square()) + lost).sqrt()
         differences = weight[:, None] - weight
         if rounding.inexact and (loses_squares(ball.semi_axes) or loses_squares(differences)):
             dual_norm = torch.full_like(dual_norm, torch.inf)

@@ -53,7 +53,7 @@ class Operation:
 
     Args:
         recording: The record that it belongs to.
-        index: Its place there; its sources come before.
+        index: Its number there, from 0 on; its sources have smaller ones.
         sources: The operations that compute what it is given; none for the input.
         affine: What it computes in exact arithmetic; None for the identity and for what has lines.
         lines: Of a nonlinear layer, over the bounds of its input.
@@ -85,7 +85,7 @@ class Recording:
         refine: Narrows the bounds of what a nonlinear layer is given, before its lines are drawn.
 
     Attributes:
-        layers: The layers of a net that operations are the last ones of, by the operations' places.
+        layers: The layers of a net that operations are the last ones of, by the operations' indices.
     """
 
     def __init__(self, refine: Refinement | None = None) -> None:
@@ -124,7 +124,7 @@ class Recording:
         *,
         mixes: bool = False,
     ) -> Operation:
-        # operations stand in the order of computation, so that each one's sources have smaller places and a
+        # operations stand in the order of computation, so that each one's sources have smaller indices and a
         # walk from the last to the first meets an operation after all that it feeds
         made = Operation(
             self,

@@ -73,12 +73,12 @@ class Site(NamedTuple):
     """The ReLUs of one operation that may be split.
 
     Args:
-        place: Of the operation among all.
+        operation_index: Index of the operation.
         units: Their positions among its values, flattened (m,).
         first: The number of the first of them among all (M).
     """
 
-    place: int
+    operation_index: int
     units: Tensor
     first: int
 
@@ -193,10 +193,11 @@ class PartSearch:
             inputs = gradients[-1]
             if bool((best > self.limit).all()):
                 break
-            for place, gradient in enumerate(gradients[:-1]):
-                direction = adam_direction(gradient, *moments[place], step)
-                values[place] = values[place].detach() + sizes[place] * direction
-            values = [values[0].clamp(0, 1), values[1].clamp(min=0)]
+            slopes, multipliers = (
+                value.detach() + size * adam_direction(gradient, *both, step)
+                for value, size, gradient, both in zip(values, sizes, gradients[:-1], moments, strict=True)
+            )
+            values = [slopes.clamp(0, 1), multipliers.clamp(min=0)]
         self.num_bounds += len(parts)
         for number, part in enumerate(parts):
             part.slopes, part.multipliers = kept[0][number].detach(), kept[1][number].detach()
@@ -263,7 +264,7 @@ class PartSearch:
         """Return lower bounds (N,) of some margins, each over its part."""
         operations = backward.recording.operations
         splits = {
-            operations[site.place]: SignSplits(
+            operations[site.operation_index]: SignSplits(
                 site.units, *(part[:, site.first : site.first + len(site.units)] for part in (signs, *values))
             )
             for site in self.sites
@@ -274,7 +275,7 @@ class PartSearch:
         """Return how much the lines of each ReLU may lose (N, M); -inf where its sign is known."""
         found = []
         for site in self.sites:
-            operation = self.quick.recording.operations[site.place]
+            operation = self.quick.recording.operations[site.operation_index]
             part = slice(site.first, site.first + len(site.units))
             if operation not in seen or operation.lines is None:
                 found.append(torch.zeros_like(slopes[:, part]))
